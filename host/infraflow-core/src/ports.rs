@@ -1,0 +1,534 @@
+//! The outside, as the engine sees it.
+//!
+//! A trait stands here only for a true outside effect: NATS, wasmtime,
+//! processes. The crates that hide those implement them, the engine calls them,
+//! and the binary joins the two. Nothing of ours that is pure has a trait.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::grant::Permissions;
+use crate::id::{
+    Digest, EnvironmentName, ProjectName, RunId, SecretName, SourceName, StepId, WorkflowName,
+};
+use crate::line::Line;
+use crate::mask::MaskSet;
+use crate::outcome::AttemptOutcome;
+use crate::run::RecordEnvelope;
+use crate::tool::{
+    ApplyResult, CallError, Checkout, CheckoutRequest, CommandOutput, CommandRequest, CommitId,
+    Entry, GuestPath, PingRequest, PlanKind, PlanResult, PlaybookRequest, PlaybookResult,
+    TofuModule, TofuOutcome,
+};
+use crate::{Json, JsonMap, Timestamp};
+
+/// A future on the heap: what a port's methods return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+// ---- time -----------------------------------------------------------------------
+
+/// The clock.
+pub trait Clock: Send + Sync {
+    /// The moment it is now.
+    fn now(&self) -> Timestamp;
+}
+
+// ---- stopping -------------------------------------------------------------------
+
+/// Why an attempt is ended early. Shutdown, timeout and cancel are one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StopReason {
+    /// The host shuts down, or has lost its right to the run.
+    Interrupt,
+    /// The attempt's or the run's time is up.
+    Timeout,
+    /// Somebody cancelled the run.
+    Cancel,
+}
+
+impl StopReason {
+    /// The outcome of an attempt that was ended for this reason.
+    pub fn outcome(self) -> AttemptOutcome {
+        match self {
+            Self::Interrupt => AttemptOutcome::Interrupted,
+            Self::Timeout => AttemptOutcome::TimedOut,
+            Self::Cancel => AttemptOutcome::Cancelled,
+        }
+    }
+}
+
+/// Tells whoever works on an attempt that it is to end.
+pub trait StopSignal: Send + Sync {
+    /// The reason, once there is one.
+    fn reason(&self) -> Option<StopReason>;
+    /// Waits until there is a reason. Cancel-safe.
+    fn stopped(&self) -> BoxFuture<'_, StopReason>;
+}
+
+/// A signal that never comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NeverStop;
+
+impl StopSignal for NeverStop {
+    fn reason(&self) -> Option<StopReason> {
+        None
+    }
+
+    fn stopped(&self) -> BoxFuture<'_, StopReason> {
+        Box::pin(std::future::pending())
+    }
+}
+
+// ---- the log --------------------------------------------------------------------
+
+/// Takes the log lines of one attempt. Never waits and never fails: what it
+/// cannot take it drops and counts.
+pub trait LineSink: Send + Sync {
+    /// Takes a masked, bounded line.
+    fn line(&self, line: Line);
+}
+
+// ---- secrets --------------------------------------------------------------------
+
+/// A secret's value. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Takes a value.
+    pub fn new(value: &str) -> Self {
+        Self(value.into())
+    }
+
+    /// The value. Whoever calls this must not put it into a record, an error, an
+    /// argument vector or a log line.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// Why a secret could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// The configuration has none of that name.
+    #[error("secret `{0}` is not in the configuration")]
+    Unknown(SecretName),
+    /// Its provider failed. The text names the place, never the value.
+    #[error("secret `{name}` cannot be read: {reason}")]
+    Unreadable {
+        /// The secret.
+        name: SecretName,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// Reads secrets.
+pub trait Secrets: Send + Sync {
+    /// Reads one. The value is read anew each time, so that a rotated secret is
+    /// used by the next attempt.
+    ///
+    /// # Errors
+    /// When there is none of that name, or its provider fails.
+    fn read(&self, name: &SecretName) -> Result<Secret, SecretError>;
+}
+
+// ---- stored bytes ---------------------------------------------------------------
+
+/// Why stored bytes could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlobError {
+    /// There is nothing under that digest or name.
+    #[error("{0} is not stored")]
+    NotFound(String),
+    /// Somebody else changed it first.
+    #[error("{0} was changed by somebody else")]
+    Conflict(String),
+    /// It is larger than the reader allows.
+    #[error("{what} has {bytes} bytes, more than the {allowed} allowed")]
+    TooLarge {
+        /// What was read.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        allowed: u64,
+    },
+    /// What is stored cannot be decrypted or does not have its digest.
+    #[error("{0} is damaged or was sealed with another key")]
+    Damaged(String),
+    /// The store did not answer.
+    #[error("the object store did not answer: {0}")]
+    Unavailable(String),
+}
+
+/// A version of a named pointer, for compare-and-set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision(pub u64);
+
+/// Encrypted bytes by digest, and named pointers to them. The digest is that of
+/// the plain bytes. Every host of a cluster sees the same.
+pub trait Blobs: Send + Sync {
+    /// Stores bytes. Storing the same again is no error.
+    fn put(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<Digest, BlobError>>;
+
+    /// Reads bytes of at most `bytes_max`.
+    fn get(&self, digest: Digest, bytes_max: u64) -> BoxFuture<'_, Result<Vec<u8>, BlobError>>;
+
+    /// What a name points at.
+    fn pointer<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<(Digest, Revision)>, BlobError>>;
+
+    /// Lets a name point at a digest, when its revision still is `expected`
+    /// (`None`: when there is no such name).
+    fn set_pointer<'a>(
+        &'a self,
+        name: &'a str,
+        digest: Digest,
+        expected: Option<Revision>,
+    ) -> BoxFuture<'a, Result<Revision, BlobError>>;
+}
+
+// ---- tools ----------------------------------------------------------------------
+
+/// For which attempt a tool runs, and what that attempt may use.
+#[derive(Clone)]
+pub struct ToolScope {
+    /// The run; its workspace is the tool's `/workspace`.
+    pub run: RunId,
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The step.
+    pub step: StepId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The source that the run's event came through.
+    pub event_source: Option<SourceName>,
+    /// The commit that the run's event names.
+    pub event_commit: Option<CommitId>,
+    /// Whether code of this run may run without a jail where none can be made.
+    pub trust: Trust,
+    /// What the plugin may do; the door asks it for `network`.
+    pub permissions: Permissions,
+    /// Where lines go.
+    pub lines: Arc<dyn LineSink>,
+    /// What is masked in them.
+    pub mask: MaskSet,
+    /// When to end.
+    pub stop: Arc<dyn StopSignal>,
+    /// What the door notes for the record.
+    pub facts: Arc<ToolFacts>,
+}
+
+/// How far the code of a run is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trust {
+    /// Somebody else's code: it runs in a jail or not at all.
+    Untrusted,
+    /// The operator's own, or of a source marked `trusted: true`.
+    Trusted,
+}
+
+/// What the tool door notes while an attempt runs.
+#[derive(Debug, Default)]
+pub struct ToolFacts {
+    leaked_handles: AtomicBool,
+}
+
+impl ToolFacts {
+    /// Notes that a process ended while something else held its pipes open.
+    pub fn note_leaked_handles(&self) {
+        self.leaked_handles.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that happened.
+    pub fn leaked_handles(&self) -> bool {
+        self.leaked_handles.load(Ordering::Relaxed)
+    }
+}
+
+/// The door to processes and to the files of runs.
+///
+/// Every call checks its paths, makes its jail, starts its process, streams
+/// its lines and returns when nothing of it is left. When [`ToolScope::stop`]
+/// fires it ends the process (TERM, grace, KILL) and returns what it then
+/// knows; the caller sees the stop by itself. Dropping the future kills the
+/// process at once.
+pub trait Tools: Send + Sync {
+    /// `git.checkout`
+    fn checkout<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        request: CheckoutRequest,
+    ) -> BoxFuture<'a, Result<Checkout, CallError>>;
+
+    /// `ansible.run-playbook`
+    fn run_playbook<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        request: PlaybookRequest,
+    ) -> BoxFuture<'a, Result<PlaybookResult, CallError>>;
+
+    /// `ansible.install-requirements`
+    fn install_requirements<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        path: GuestPath,
+    ) -> BoxFuture<'a, Result<PlaybookResult, CallError>>;
+
+    /// `ansible.ping`
+    fn ping<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        request: PingRequest,
+    ) -> BoxFuture<'a, Result<PlaybookResult, CallError>>;
+
+    /// `opentofu.init`
+    fn tofu_init<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        module: TofuModule,
+    ) -> BoxFuture<'a, Result<TofuOutcome, CallError>>;
+
+    /// `opentofu.plan`
+    fn tofu_plan<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        module: TofuModule,
+        kind: PlanKind,
+    ) -> BoxFuture<'a, Result<PlanResult, CallError>>;
+
+    /// `opentofu.apply`
+    fn tofu_apply<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        module: TofuModule,
+        plan: Digest,
+    ) -> BoxFuture<'a, Result<ApplyResult, CallError>>;
+
+    /// `opentofu.destroy`
+    fn tofu_destroy<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        module: TofuModule,
+    ) -> BoxFuture<'a, Result<ApplyResult, CallError>>;
+
+    /// `opentofu.output`
+    fn tofu_output<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        module: TofuModule,
+    ) -> BoxFuture<'a, Result<ApplyResult, CallError>>;
+
+    /// `opentofu.show`
+    fn tofu_show<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        module: TofuModule,
+        plan: Digest,
+    ) -> BoxFuture<'a, Result<String, CallError>>;
+
+    /// `command.run`
+    fn run_command<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        request: CommandRequest,
+    ) -> BoxFuture<'a, Result<CommandOutput, CallError>>;
+
+    /// `workspace.read`
+    fn read_file<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        path: GuestPath,
+    ) -> BoxFuture<'a, Result<Vec<u8>, CallError>>;
+
+    /// `workspace.write`
+    fn write_file<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        path: GuestPath,
+        data: Vec<u8>,
+    ) -> BoxFuture<'a, Result<(), CallError>>;
+
+    /// `workspace.list`
+    fn list_folder<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        path: GuestPath,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, CallError>>;
+
+    /// `workspace.unpack-upload`
+    fn unpack_upload<'a>(
+        &'a self,
+        scope: &'a ToolScope,
+        upload: Digest,
+        path: GuestPath,
+    ) -> BoxFuture<'a, Result<(), CallError>>;
+}
+
+// ---- plugins --------------------------------------------------------------------
+
+/// One attempt, as the sandbox runs it.
+pub struct PluginCall {
+    /// The component.
+    pub component: Digest,
+    /// The rendered `with`.
+    pub input: Json,
+    /// The document of the run's event.
+    pub event: Arc<Json>,
+    /// What the plugin may use.
+    pub limits: PluginLimits,
+    /// For which attempt, and with what permissions, log and stop signal.
+    pub scope: ToolScope,
+    /// The tool door.
+    pub tools: Arc<dyn Tools>,
+    /// The secrets.
+    pub secrets: Arc<dyn Secrets>,
+}
+
+/// What one attempt of a plugin may use of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// Linear memory, in bytes.
+    pub memory_bytes: u64,
+    /// Time that the guest computes, host calls not counted.
+    pub cpu: Duration,
+    /// Host calls.
+    pub calls: u64,
+    /// Size of one call's arguments or answer, in bytes.
+    pub call_bytes: u64,
+    /// Size of the output, in bytes.
+    pub output_bytes: u64,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        use crate::limits;
+        Self {
+            memory_bytes: limits::GUEST_MEMORY.0,
+            cpu: limits::GUEST_CPU,
+            calls: limits::GUEST_CALLS,
+            call_bytes: limits::GUEST_CALL_BYTES.0,
+            output_bytes: limits::STEP_OUTPUT.0,
+        }
+    }
+}
+
+/// How an attempt ended, as far as the sandbox knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginReport {
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// Why it did not succeed, for people. Not masked yet.
+    pub message: Option<String>,
+    /// The outputs; also of a failed attempt when the plugin gave some.
+    pub outputs: Option<JsonMap>,
+    /// Capabilities that were asked for and are not granted, each once.
+    pub not_granted: Vec<crate::grant::Capability>,
+}
+
+/// Runs plugins.
+pub trait Plugins: Send + Sync {
+    /// Runs one attempt. Always returns a report: a plugin that is missing,
+    /// invalid, trapped or out of its limits is an outcome, not an error.
+    fn run(&self, call: PluginCall) -> BoxFuture<'_, PluginReport>;
+}
+
+// ---- journals -------------------------------------------------------------------
+
+/// A position in the stream of journals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// Before the first record.
+    pub const NONE: Self = Self(0);
+}
+
+/// Why a record was not appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The journal has moved on: somebody else appended. Read it again.
+    #[error("the journal has moved on")]
+    Conflict,
+    /// The store is full, and said so. Nothing was appended.
+    #[error("the journal store is full")]
+    Full,
+    /// The store did not answer; whether the record is there is unknown. Append
+    /// the same record again.
+    #[error("the journal store did not answer: {0}")]
+    Unavailable(String),
+    /// The record is larger than [`crate::limits::RECORD`]. Nothing was
+    /// appended.
+    #[error("the record has {0} bytes, more than a journal record may have")]
+    TooLarge(u64),
+}
+
+/// Why a journal could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The store did not answer.
+    #[error("the journal store did not answer: {0}")]
+    Unavailable(String),
+    /// A record cannot be understood: a newer infraflow wrote it, or it is
+    /// damaged. The run is left alone.
+    #[error("record {sequence} of the journal cannot be read: {reason}", sequence = sequence.0)]
+    Unreadable {
+        /// The record.
+        sequence: Sequence,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The journals of runs.
+pub trait Journals: Send + Sync {
+    /// Appends a record when the journal's last record still is `after`
+    /// ([`Sequence::NONE`]: when it is empty), and returns its position once it
+    /// is durable. Appending the very same record again after
+    /// [`AppendError::Unavailable`] does no harm: it is recognized.
+    fn append<'a>(
+        &'a self,
+        record: &'a RecordEnvelope,
+        after: Sequence,
+    ) -> BoxFuture<'a, Result<Sequence, AppendError>>;
+
+    /// Reads the records of a journal after a position, in order.
+    fn read(
+        &self,
+        run: RunId,
+        after: Sequence,
+    ) -> BoxFuture<'_, Result<Vec<(Sequence, RecordEnvelope)>, ReadError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_show() {
+        assert_eq!(format!("{:?}", Secret::new("hunter22")), "<redacted>");
+    }
+
+    #[test]
+    fn a_stronger_reason_is_greater() {
+        assert!(StopReason::Cancel > StopReason::Timeout);
+        assert!(StopReason::Timeout > StopReason::Interrupt);
+    }
+}

@@ -1,0 +1,21 @@
+//! A run: a fold over its journal, and what to do next.
+//!
+//! - [`record`]: what a journal holds.
+//! - [`state`]: folding entries into the state of a run.
+//! - [`decide`]: what happens next. Total: every state and input is either a
+//!   decision or a refusal.
+//! - [`scope`]: what the run's expressions see.
+//!
+//! Nothing here looks at the clock: times arrive with the input.
+
+pub mod decide;
+pub mod record;
+pub mod scope;
+pub mod state;
+
+pub use decide::{Decision, Effect, Input, Refusal};
+pub use record::{
+    Answer, AttemptEnd, AttemptNext, Birth, BirthEvent, Claim, Entry, LogFacts, Parking,
+    RecordEnvelope, RecordKind, StopKind, Writer,
+};
+pub use state::{IllegalEntry, Phase, Run, StepState, StepStatus};

@@ -1,0 +1,378 @@
+//! The state of a run: a fold over its entries.
+
+use std::sync::Arc;
+
+use super::record::{Answer, AttemptEnd, AttemptNext, Birth, Claim, Entry, Parking, StopKind};
+use crate::event::Actor;
+use crate::id::{RunId, StepId};
+use crate::outcome::{AttemptOutcome, RunOutcome, StepOutcome};
+use crate::workflow::{Step, Workflow};
+use crate::{JsonMap, Timestamp};
+
+/// A run.
+///
+/// Made from the first entry of its journal and the workflow that the entry
+/// names; every further entry is folded in. Equal entries give equal states.
+#[derive(Debug, Clone)]
+pub struct Run {
+    id: RunId,
+    birth: Arc<Birth>,
+    workflow: Arc<Workflow>,
+    created_at: Timestamp,
+    phase: Phase,
+    epoch: u32,
+    claims_without_progress: u32,
+    stop: Option<(StopKind, Actor)>,
+    steps: Vec<StepState>,
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// Any host of the pool may claim it.
+    Runnable,
+    /// A host has it.
+    Claimed(Claim),
+    /// It waits and holds nothing.
+    Parked(Parking),
+    /// It is over.
+    Ended {
+        /// How.
+        outcome: RunOutcome,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    /// The step.
+    pub id: StepId,
+    /// Where it is.
+    pub status: StepStatus,
+    /// Attempts that began.
+    pub attempts: u32,
+    /// Attempts that were interrupted: `retry` does not count them.
+    pub interrupted: u32,
+    /// When its first attempt began.
+    pub started_at: Option<Timestamp>,
+}
+
+/// Where a step is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepStatus {
+    /// It has not begun.
+    Waiting,
+    /// An attempt runs.
+    Running,
+    /// The next attempt begins at that time.
+    RetryAt(Timestamp),
+    /// A person says what to do.
+    Asked,
+    /// It is over.
+    Ended {
+        /// How.
+        outcome: StepOutcome,
+        /// Why it did not succeed.
+        message: String,
+        /// What it gave.
+        outputs: Option<Arc<JsonMap>>,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// An entry that cannot follow the ones before it: the journal is damaged, or a
+/// newer infraflow wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("entry `{entry}` cannot follow: {reason}")]
+pub struct IllegalEntry {
+    /// The entry's name.
+    pub entry: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+impl Run {
+    /// The run that this first entry makes.
+    pub fn new(id: RunId, birth: Box<Birth>, workflow: Arc<Workflow>, at: Timestamp) -> Self {
+        let steps = workflow
+            .steps()
+            .map(|step| StepState {
+                id: step.id.clone(),
+                status: StepStatus::Waiting,
+                attempts: 0,
+                interrupted: 0,
+                started_at: None,
+            })
+            .collect();
+        Self {
+            id,
+            birth: Arc::from(birth),
+            workflow,
+            created_at: at,
+            phase: Phase::Runnable,
+            epoch: 0,
+            claims_without_progress: 0,
+            stop: None,
+            steps,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// What was decided when it was created.
+    pub fn birth(&self) -> &Birth {
+        &self.birth
+    }
+
+    /// Its workflow, as it was then.
+    pub fn workflow(&self) -> &Workflow {
+        &self.workflow
+    }
+
+    /// When it was created.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// When its time is up.
+    pub fn deadline(&self) -> Timestamp {
+        self.created_at
+            .saturating_add(self.workflow.timeout)
+            .unwrap_or(Timestamp::MAX)
+    }
+
+    /// Where it is.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The number of claims so far.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Claims in a row that found an attempt whose host had gone away.
+    pub fn claims_without_progress(&self) -> u32 {
+        self.claims_without_progress
+    }
+
+    /// Why it is to end early, and who asked.
+    pub fn stop(&self) -> Option<(StopKind, &Actor)> {
+        self.stop.as_ref().map(|(kind, actor)| (*kind, actor))
+    }
+
+    /// Its steps, in order.
+    pub fn steps(&self) -> &[StepState] {
+        &self.steps
+    }
+
+    /// The step of that id, as the workflow has it and as it is now.
+    pub fn step(&self, id: &StepId) -> Option<(&Step, &StepState)> {
+        let state = self.steps.iter().find(|step| step.id == *id)?;
+        Some((self.workflow.step(id)?, state))
+    }
+
+    /// Whether an attempt runs.
+    pub fn is_running(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| step.status == StepStatus::Running)
+    }
+
+    /// Folds one entry of the journal in. `at` is its record's time.
+    ///
+    /// # Errors
+    /// [`IllegalEntry`] when it cannot follow; the state is then unchanged.
+    pub fn fold(&mut self, entry: &Entry, at: Timestamp) -> Result<(), IllegalEntry> {
+        let illegal = |reason: String| IllegalEntry {
+            entry: entry.name(),
+            reason,
+        };
+        if let Phase::Ended { .. } = self.phase {
+            return Err(illegal("the run has ended".to_owned()));
+        }
+        match entry {
+            Entry::Created(_) => return Err(illegal("the run exists already".to_owned())),
+            Entry::Claimed(claim) => {
+                if claim.epoch != self.epoch + 1 {
+                    let expected = self.epoch + 1;
+                    return Err(illegal(format!(
+                        "claim {} where {expected} is due",
+                        claim.epoch
+                    )));
+                }
+                self.epoch = claim.epoch;
+                if self.is_running() {
+                    self.claims_without_progress += 1;
+                }
+                self.phase = Phase::Claimed(claim.clone());
+            }
+            Entry::Released { .. } => {
+                self.require_claim().map_err(illegal)?;
+                self.require_idle().map_err(illegal)?;
+                self.phase = Phase::Runnable;
+            }
+            Entry::AttemptStarted { step, attempt } => {
+                self.require_claim().map_err(illegal)?;
+                self.start_attempt(step, *attempt, at).map_err(illegal)?;
+            }
+            Entry::AttemptEnded(end) => {
+                self.require_claim().map_err(illegal)?;
+                self.end_attempt(end, at).map_err(illegal)?;
+            }
+            Entry::StepSkipped { step } => {
+                self.require_claim().map_err(illegal)?;
+                self.end_unstarted(step, StepOutcome::Skipped, "", at)
+                    .map_err(illegal)?;
+            }
+            Entry::StepUnstartable { step, message } => {
+                self.require_claim().map_err(illegal)?;
+                let outcome = StepOutcome::Attempt(AttemptOutcome::CouldNotStart);
+                self.end_unstarted(step, outcome, message, at)
+                    .map_err(illegal)?;
+            }
+            Entry::StopRequested { kind, actor } => {
+                // The first reason stays: a second request changes nothing.
+                self.stop.get_or_insert_with(|| (*kind, actor.clone()));
+            }
+            Entry::Parked { parking } => {
+                self.require_claim().map_err(illegal)?;
+                self.require_idle().map_err(illegal)?;
+                self.phase = Phase::Parked(parking.clone());
+            }
+            Entry::Answered { step, answer, .. } => {
+                self.take_answer(step, *answer, at).map_err(illegal)?;
+            }
+            Entry::Ended { outcome, reason } => {
+                self.require_idle().map_err(illegal)?;
+                self.phase = Phase::Ended {
+                    outcome: *outcome,
+                    reason: reason.clone(),
+                    at,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    fn require_claim(&self) -> Result<(), String> {
+        match self.phase {
+            Phase::Claimed(_) => Ok(()),
+            _ => Err("no host has claimed the run".to_owned()),
+        }
+    }
+
+    fn require_idle(&self) -> Result<(), String> {
+        if self.is_running() {
+            Err("an attempt runs".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn step_mut(&mut self, id: &StepId) -> Result<&mut StepState, String> {
+        self.steps
+            .iter_mut()
+            .find(|step| step.id == *id)
+            .ok_or_else(|| format!("the workflow has no step `{id}`"))
+    }
+
+    fn start_attempt(&mut self, id: &StepId, attempt: u32, at: Timestamp) -> Result<(), String> {
+        let step = self.step_mut(id)?;
+        match step.status {
+            StepStatus::Waiting | StepStatus::RetryAt(_) => {}
+            _ => return Err(format!("step `{id}` is not due")),
+        }
+        if attempt != step.attempts + 1 {
+            return Err(format!(
+                "attempt {attempt} of step `{id}` where {} is due",
+                step.attempts + 1
+            ));
+        }
+        step.attempts = attempt;
+        step.status = StepStatus::Running;
+        step.started_at.get_or_insert(at);
+        Ok(())
+    }
+
+    fn end_attempt(&mut self, end: &AttemptEnd, at: Timestamp) -> Result<(), String> {
+        let step = self.step_mut(&end.step)?;
+        if step.status != StepStatus::Running || step.attempts != end.attempt {
+            return Err(format!(
+                "attempt {} of step `{}` does not run",
+                end.attempt, end.step
+            ));
+        }
+        step.status = match end.next {
+            AttemptNext::RetryAt(due) => StepStatus::RetryAt(due),
+            AttemptNext::Ask => StepStatus::Asked,
+            AttemptNext::StepEnds => StepStatus::Ended {
+                outcome: StepOutcome::Attempt(end.outcome),
+                message: end.message.clone(),
+                outputs: end.outputs.clone(),
+                at,
+            },
+        };
+        if end.outcome == AttemptOutcome::Interrupted {
+            step.interrupted += 1;
+        } else {
+            self.claims_without_progress = 0;
+        }
+        Ok(())
+    }
+
+    fn end_unstarted(
+        &mut self,
+        id: &StepId,
+        outcome: StepOutcome,
+        message: &str,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        let step = self.step_mut(id)?;
+        match step.status {
+            // A retry that is due can lose its value too: `vars` may depend on
+            // the run.
+            StepStatus::Waiting | StepStatus::RetryAt(_) => {}
+            _ => return Err(format!("step `{id}` has begun")),
+        }
+        step.status = StepStatus::Ended {
+            outcome,
+            message: message.to_owned(),
+            outputs: None,
+            at,
+        };
+        Ok(())
+    }
+
+    fn take_answer(&mut self, id: &StepId, answer: Answer, at: Timestamp) -> Result<(), String> {
+        match &self.phase {
+            Phase::Parked(Parking::Question { step }) if step == id => {}
+            _ => return Err(format!("nobody asked about step `{id}`")),
+        }
+        let step = self.step_mut(id)?;
+        let ended = |outcome, message: &str| StepStatus::Ended {
+            outcome: StepOutcome::Attempt(outcome),
+            message: message.to_owned(),
+            outputs: None,
+            at,
+        };
+        step.status = match answer {
+            Answer::Retry => StepStatus::RetryAt(at),
+            Answer::Done => ended(AttemptOutcome::Succeeded, ""),
+            Answer::Fail => ended(
+                AttemptOutcome::Interrupted,
+                "the attempt was interrupted, and a person said that it failed",
+            ),
+        };
+        self.phase = Phase::Runnable;
+        Ok(())
+    }
+}
