@@ -33,8 +33,6 @@ pub struct Event {
     pub subject: Option<String>,
     /// Who caused it.
     pub actor: Actor,
-    /// The NATS subject it arrived on.
-    pub address: Arc<str>,
     /// What the host knows about its kind.
     pub data: EventData,
     /// The same as a document, as templates see it in `event.data`.
@@ -399,7 +397,6 @@ pub(crate) mod tests {
                 provider: Provider::Forgejo,
                 login: "ann".into(),
             },
-            address: "infraflow.event.git.push.forgejo.shop.infra".into(),
             data: EventData::GitPush(Box::new(push)),
             json: Arc::new(json),
         }

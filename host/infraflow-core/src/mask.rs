@@ -130,7 +130,7 @@ fn base64_inner(
     let text = engine.encode(&bytes);
     let from = [0, 2, 3].get(offset).copied()?;
     // The last character mixes with what follows unless the group is full.
-    let to = if bytes.len() % 3 == 0 {
+    let to = if bytes.len().is_multiple_of(3) {
         text.len()
     } else {
         text.len().checked_sub(1)?

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::event::Event;
 use crate::grant::Permissions;
 use crate::id::{
     Digest, EnvironmentName, ProjectName, RunId, SecretName, SourceName, StepId, WorkflowName,
@@ -35,6 +36,35 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Clock: Send + Sync {
     /// The moment it is now.
     fn now(&self) -> Timestamp;
+}
+
+// ---- events ---------------------------------------------------------------------
+
+/// Why an event was not stored. Nothing of it is in a stream then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The stream is full, and said so.
+    #[error("the event stream is full")]
+    Full,
+    /// NATS did not answer. Publishing the same event again does no harm.
+    #[error("NATS did not answer: {0}")]
+    Unavailable(String),
+    /// The event's data is larger than [`crate::limits::EVENT_DATA`].
+    #[error(
+        "the event has {bytes} bytes, more than the {} allowed",
+        crate::limits::EVENT_DATA
+    )]
+    TooLarge {
+        /// The size of its data.
+        bytes: u64,
+    },
+}
+
+/// Stores events.
+pub trait EventPublisher: Send + Sync {
+    /// Stores an event and returns its position once it is durable. Publishing
+    /// the same event again is no error: it is recognized by source and id.
+    fn publish<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<Sequence, PublishError>>;
 }
 
 // ---- stopping -------------------------------------------------------------------

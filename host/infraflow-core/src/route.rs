@@ -124,12 +124,13 @@ impl RoutingTable {
 
     /// The workflows that an event starts, each once, in the order of the
     /// table. The first trigger that takes the event makes the inputs.
-    pub fn route(&self, event: &Event) -> Vec<Match> {
+    /// `address` is the NATS subject that the event arrived on.
+    pub fn route(&self, event: &Event, address: &str) -> Vec<Match> {
         let mut taken: Vec<Candidate> = self
             .candidates(event)
             .filter(|candidate| {
                 self.trigger(*candidate).is_some_and(|(workflow, trigger)| {
-                    takes(workflow, &trigger.filter, event).is_ok()
+                    takes(workflow, &trigger.filter, event, address).is_ok()
                 })
             })
             .collect();
@@ -149,8 +150,9 @@ impl RoutingTable {
             .collect()
     }
 
-    /// What every workflow says to an event.
-    pub fn explain(&self, event: &Event) -> Vec<Explanation> {
+    /// What every workflow says to an event; `address` as in
+    /// [`RoutingTable::route`].
+    pub fn explain(&self, event: &Event, address: &str) -> Vec<Explanation> {
         self.workflows
             .iter()
             .map(|workflow| Explanation {
@@ -158,7 +160,7 @@ impl RoutingTable {
                 triggers: workflow
                     .triggers
                     .iter()
-                    .map(|trigger| takes(workflow, &trigger.filter, event))
+                    .map(|trigger| takes(workflow, &trigger.filter, event, address))
                     .collect(),
             })
             .collect()
@@ -194,7 +196,12 @@ impl RoutingTable {
     }
 }
 
-fn takes(workflow: &Workflow, filter: &Filter, event: &Event) -> Result<(), Mismatch> {
+fn takes(
+    workflow: &Workflow,
+    filter: &Filter,
+    event: &Event,
+    address: &str,
+) -> Result<(), Mismatch> {
     match (filter, &event.data) {
         (
             Filter::GitPush {
@@ -232,10 +239,10 @@ fn takes(workflow: &Workflow, filter: &Filter, event: &Event) -> Result<(), Mism
         (Filter::Event { types, subject }, _) => {
             check("type", types, event.kind.as_str())?;
             match subject {
-                Some(pattern) if !pattern.matches(&event.address) => Err(Mismatch::Filter {
+                Some(pattern) if !pattern.matches(address) => Err(Mismatch::Filter {
                     key: "subject",
                     wants: format!("`{}`", pattern.as_str()),
-                    has: format!("`{}`", event.address),
+                    has: format!("`{address}`"),
                 }),
                 _ => Ok(()),
             }
@@ -371,7 +378,6 @@ mod tests {
             time: "2026-11-21T12:00:00Z".parse().unwrap(),
             subject: None,
             actor: Actor::Publisher,
-            address: format!("infraflow.trigger.{workflow}").into(),
             data: EventData::Trigger {
                 workflow: WorkflowName::new(workflow).unwrap(),
             },
@@ -388,19 +394,21 @@ mod tests {
         event
     }
 
+    const ADDRESS: &str = "infraflow.event.git.push.forgejo.shop.infra";
+
     fn names(table: &RoutingTable, event: &Event) -> Vec<String> {
         table
-            .route(event)
+            .route(event, ADDRESS)
             .into_iter()
             .map(|found| found.workflow.name.to_string())
             .collect()
     }
 
     /// The explanation as text; it must agree with the routing.
-    fn check_explanation(table: &RoutingTable, event: &Event, expected: Expect) {
+    fn check_explanation(table: &RoutingTable, event: &Event, expected: &Expect) {
         let mut text = String::new();
         let mut explained = Vec::new();
-        for explanation in table.explain(event) {
+        for explanation in table.explain(event, ADDRESS) {
             if explanation.triggers.iter().any(Result::is_ok) {
                 explained.push(explanation.workflow.to_string());
             }
@@ -457,7 +465,7 @@ mod tests {
         check_explanation(
             &table,
             &push("main"),
-            expect![[r#"
+            &expect![[r#"
                 main trigger 1: starts
                 other trigger 1: `branches` wants `release/*`, the event has `main`
                 docs trigger 1: `paths` wants `docs/**`, the event has `infra/main.tf`, `README.md`
@@ -498,7 +506,7 @@ mod tests {
             "a",
             vec![on(git_push(&["main"], &[])), on(git_push(&["*"], &[]))],
         )]);
-        let found = table.route(&push("main"));
+        let found = table.route(&push("main"), ADDRESS);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].trigger, 0);
     }
@@ -510,7 +518,7 @@ mod tests {
         check_explanation(
             &table,
             &deleted,
-            expect![[r#"
+            &expect![[r#"
                 a trigger 1: the push deleted it; triggers take created and updated ones
             "#]],
         );
@@ -543,11 +551,10 @@ mod tests {
         let table = RoutingTable::new(vec![Arc::new(workflow.build())]);
         let inputs_of = |event: &Event| {
             table
-                .route(event)
+                .route(event, ADDRESS)
                 .remove(0)
                 .inputs
                 .map(Json::Object)
-                .map_err(|error| error.to_string())
         };
         assert_eq!(
             inputs_of(&push("main")),
