@@ -19,3 +19,6 @@ pub use record::{
     RecordEnvelope, RecordKind, StopKind, Writer,
 };
 pub use state::{IllegalEntry, Phase, Run, StepState, StepStatus};
+
+#[cfg(test)]
+mod tests;
