@@ -80,6 +80,10 @@ pub const DOCUMENT_DEPTH: usize = 64;
 /// is refused here, before it takes memory.
 pub const DOCUMENT_NODES: usize = 200_000;
 
+/// Most text of a YAML document after its aliases are expanded: a long text
+/// that is named a thousand times is refused here.
+pub const DOCUMENT_EXPANDED: ByteCount = ByteCount::mib(4);
+
 /// Most problems reported for one document; the rest is counted.
 pub const DOCUMENT_PROBLEMS: usize = 100;
 

@@ -25,6 +25,7 @@ pub struct MaskSet {
 }
 
 struct Matcher {
+    patterns: BTreeSet<Vec<u8>>,
     automaton: AhoCorasick,
     pattern_bytes_max: usize,
 }
@@ -39,7 +40,16 @@ impl MaskSet {
     /// A set that masks these values. Lines of a value are masked one by one
     /// too; lines and forms under [`SECRET_MIN`] bytes are left alone.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut patterns: BTreeSet<Vec<u8>> = BTreeSet::new();
+        Self::default().with(values)
+    }
+
+    /// This set and these values too, by the same rules.
+    pub fn with<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut patterns: BTreeSet<Vec<u8>> = self
+            .matcher
+            .as_ref()
+            .map(|matcher| matcher.patterns.clone())
+            .unwrap_or_default();
         for value in values {
             add_forms(value, &mut patterns);
             for line in value.lines().filter(|line| *line != value) {
@@ -48,10 +58,7 @@ impl MaskSet {
         }
         let long_enough = |pattern: &Vec<u8>| pattern.len() >= SECRET_MIN.to_usize();
         // A pattern never spans lines: the stream is flushed at each newline.
-        let patterns: Vec<Vec<u8>> = patterns
-            .into_iter()
-            .filter(|p| long_enough(p) && !p.contains(&b'\n'))
-            .collect();
+        patterns.retain(|p| long_enough(p) && !p.contains(&b'\n'));
         let Some(pattern_bytes_max) = patterns.iter().map(Vec::len).max() else {
             return Self { matcher: None };
         };
@@ -61,6 +68,7 @@ impl MaskSet {
             .expect("secrets are bounded, so their automaton fits 32 bit states");
         Self {
             matcher: Some(Arc::new(Matcher {
+                patterns,
                 automaton,
                 pattern_bytes_max,
             })),
@@ -259,6 +267,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn promise_08_a_value_that_is_learned_later_is_masked_beside_the_others() {
+        let first = MaskSet::new(["first-secret"]);
+        let both = first.with(["second-secret"]);
+        assert_eq!(both.mask("first-secret second-secret"), "*** ***");
+        assert_eq!(
+            first.mask("first-secret second-secret"),
+            "*** second-secret"
+        );
+        assert!(MaskSet::default().with([]).is_empty());
     }
 
     #[test]

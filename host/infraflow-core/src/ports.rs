@@ -120,6 +120,13 @@ impl StopSignal for NeverStop {
 pub trait LineSink: Send + Sync {
     /// Takes a masked, bounded line.
     fn line(&self, line: Line);
+
+    /// Takes note of lines that were dropped before they got here (a plugin
+    /// that logs faster than it may), for the count of lost lines. Whoever
+    /// dropped them has sent a line that says so.
+    fn lost(&self, lines: u64) {
+        let _ = lines;
+    }
 }
 
 // ---- secrets --------------------------------------------------------------------
@@ -420,8 +427,9 @@ pub struct PluginCall {
     pub component: Digest,
     /// The rendered `with`.
     pub input: Json,
-    /// The document of the run's event.
-    pub event: Arc<Json>,
+    /// The document of the run's event, as JSON text: written once for a run,
+    /// read by every attempt of it.
+    pub event: Arc<str>,
     /// What the plugin may use.
     pub limits: PluginLimits,
     /// For which attempt, and with what permissions, log and stop signal.
