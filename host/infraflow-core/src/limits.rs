@@ -171,8 +171,9 @@ pub const MANIFEST: ByteCount = ByteCount::kib(256);
 /// a plan's error is the part that people need.
 pub const LOG_LINE: ByteCount = ByteCount::kib(64);
 
-/// Log lines of one attempt in one second; more are dropped and counted. Ten
-/// times what Ansible prints at its busiest.
+/// Log lines of one attempt in one second; its output is read no faster, so
+/// that one flood does not stand in front of everybody else's lines. Ten times
+/// what Ansible prints at its busiest.
 pub const LOG_LINES_PER_SECOND: u64 = 20_000;
 
 /// Log bytes of one attempt; more are dropped and counted.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::Json;
-use crate::grant::Capability;
+use crate::grant::{Capability, Permissions};
 use crate::id::{Digest, PluginName};
 
 /// What a plugin says of itself; stored with its digest when it is installed,
@@ -133,6 +133,86 @@ pub struct ResolvedPlugin {
     pub version: Version,
     /// From its manifest: decides the default of `on_interrupt`.
     pub idempotent: bool,
+}
+
+/// A plugin that this host can run.
+#[derive(Debug, Clone)]
+pub struct InstalledPlugin {
+    /// The component.
+    pub digest: Digest,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// What the operator granted to that digest.
+    pub grants: Arc<[Capability]>,
+    /// Where it came from, for people.
+    pub origin: String,
+}
+
+impl InstalledPlugin {
+    /// What it may do.
+    pub fn permissions(&self) -> Permissions {
+        Permissions::new(self.manifest.capability_list(), self.grants.clone())
+    }
+}
+
+/// The plugins that this host can run.
+#[derive(Debug, Clone, Default)]
+pub struct PluginCatalog {
+    plugins: Vec<InstalledPlugin>,
+}
+
+impl PluginCatalog {
+    /// A catalog of these plugins.
+    pub fn new(plugins: Vec<InstalledPlugin>) -> Self {
+        Self { plugins }
+    }
+
+    /// The plugins.
+    pub fn plugins(&self) -> &[InstalledPlugin] {
+        &self.plugins
+    }
+
+    /// The plugin that a workflow's `uses` means now: the highest version of
+    /// that major version.
+    pub fn resolve(&self, wanted: &PluginRef) -> Option<ResolvedPlugin> {
+        self.plugins
+            .iter()
+            .filter(|plugin| {
+                plugin.manifest.name == wanted.name && plugin.manifest.version.major == wanted.major
+            })
+            .max_by_key(|plugin| plugin.manifest.version)
+            .map(|plugin| ResolvedPlugin {
+                digest: plugin.digest,
+                version: plugin.manifest.version,
+                idempotent: plugin.manifest.idempotent,
+            })
+    }
+
+    /// The plugin with that digest.
+    pub fn get(&self, digest: Digest) -> Option<&InstalledPlugin> {
+        self.plugins.iter().find(|plugin| plugin.digest == digest)
+    }
+
+    /// What there is, for a message about what there is not.
+    pub fn names(&self) -> String {
+        let mut names: Vec<String> = self
+            .plugins
+            .iter()
+            .map(|plugin| {
+                format!(
+                    "`{}@{}`",
+                    plugin.manifest.name, plugin.manifest.version.major
+                )
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    }
 }
 
 #[cfg(test)]

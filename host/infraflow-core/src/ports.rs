@@ -19,7 +19,7 @@ use crate::id::{
 use crate::line::Line;
 use crate::mask::MaskSet;
 use crate::outcome::AttemptOutcome;
-use crate::run::RecordEnvelope;
+use crate::run::{LogFacts, RecordEnvelope};
 use crate::tool::{
     ApplyResult, CallError, Checkout, CheckoutRequest, CommandOutput, CommandRequest, CommitId,
     Entry, GuestPath, PingRequest, PlanKind, PlanResult, PlaybookRequest, PlaybookResult,
@@ -65,6 +65,154 @@ pub trait EventPublisher: Send + Sync {
     /// Stores an event and returns its position once it is durable. Publishing
     /// the same event again is no error: it is recognized by source and id.
     fn publish<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<Sequence, PublishError>>;
+}
+
+// ---- deliveries -----------------------------------------------------------------
+
+/// Something that was delivered and must be settled. Dropping it unsettled
+/// means that it comes again after a while.
+pub struct Delivery<T> {
+    /// What came.
+    pub item: T,
+    /// How to settle it.
+    pub receipt: Arc<dyn Receipt>,
+}
+
+/// Settles a delivery.
+pub trait Receipt: Send + Sync {
+    /// It is done and never comes again. Returns when the server has confirmed
+    /// that.
+    ///
+    /// # Errors
+    /// When the server did not answer: it may come again, which does no harm.
+    fn done(&self) -> BoxFuture<'_, Result<(), SettleError>>;
+    /// It comes again after a while.
+    fn later(&self, delay: Duration) -> BoxFuture<'_, ()>;
+    /// It is being worked on: it does not come again yet.
+    fn alive(&self) -> BoxFuture<'_, ()>;
+    /// It can never be processed: it is kept as a dead letter, and done.
+    ///
+    /// # Errors
+    /// When the server did not answer: it comes again.
+    fn bury(&self, reason: DeadReason, detail: String) -> BoxFuture<'_, Result<(), SettleError>>;
+}
+
+/// The server did not confirm that a delivery is settled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("NATS did not confirm the acknowledgement: {0}")]
+pub struct SettleError(pub String);
+
+/// Where deliveries come from. Shared by all hosts: each delivery comes to one.
+pub trait Inbox<T>: Send + Sync {
+    /// The next delivery; waits for it. Cancel-safe.
+    fn next(&self) -> BoxFuture<'_, Delivery<T>>;
+}
+
+/// A message of the event stream.
+#[derive(Debug)]
+pub struct ArrivedEvent {
+    /// The event, or why it is none.
+    pub event: Result<Event, (DeadReason, String)>,
+    /// The NATS subject it arrived on.
+    pub address: String,
+    /// Its position in the stream.
+    pub sequence: Sequence,
+    /// How often it was delivered, this time included.
+    pub deliveries: u64,
+}
+
+/// A work item: a run that may be worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkItem {
+    /// The run.
+    pub run: RunId,
+}
+
+/// Why something became a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeadReason {
+    /// It is not an event.
+    Undecodable,
+    /// It is larger than an event may be.
+    TooLarge,
+    /// It asks for a workflow that does not exist or cannot be started by name.
+    NoSuchWorkflow,
+    /// It was delivered too often without being settled.
+    DeliveryLimit,
+}
+
+impl DeadReason {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Undecodable => "undecodable",
+            Self::TooLarge => "too_large",
+            Self::NoSuchWorkflow => "no_such_workflow",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+}
+
+// ---- the feed of journals -------------------------------------------------------
+
+/// Every record of every run, in order, from the beginning and then live.
+pub trait RunFeed: Send + Sync {
+    /// The next item; waits for it. Cancel-safe.
+    fn next(&self) -> BoxFuture<'_, FeedItem>;
+}
+
+/// An item of the feed.
+#[derive(Debug)]
+pub enum FeedItem {
+    /// A record.
+    Record(Sequence, Box<RecordEnvelope>),
+    /// A record that cannot be understood.
+    Unreadable {
+        /// The run.
+        run: RunId,
+        /// Its position.
+        sequence: Sequence,
+        /// Why.
+        reason: String,
+    },
+    /// Everything that was there when the feed began has been given. Once.
+    CaughtUp,
+}
+
+// ---- workflows ------------------------------------------------------------------
+
+/// A workflow as it is stored for all hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredWorkflow {
+    /// Its name.
+    pub name: WorkflowName,
+    /// The digest of its text.
+    pub digest: Digest,
+    /// Its text.
+    pub text: String,
+    /// Where it came from, for people: a path, or who put it there.
+    pub origin: String,
+    /// The store's revision; routing decisions name it.
+    pub revision: u64,
+}
+
+/// The store of workflows did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the workflow store did not answer: {0}")]
+pub struct StoreError(pub String);
+
+/// The workflows of all hosts.
+pub trait WorkflowStore: Send + Sync {
+    /// The current version of each.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<StoredWorkflow>, StoreError>>;
+    /// The text of a version, current or not.
+    fn text(&self, digest: Digest) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+    /// Makes a version the current one of its name.
+    fn put(&self, workflow: StoredWorkflow) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Removes a name. Its versions stay for the runs that use them.
+    fn remove(&self, name: WorkflowName) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Waits until something may have changed. Cancel-safe.
+    fn changed(&self) -> BoxFuture<'_, ()>;
 }
 
 // ---- stopping -------------------------------------------------------------------
@@ -115,11 +263,45 @@ impl StopSignal for NeverStop {
 
 // ---- the log --------------------------------------------------------------------
 
-/// Takes the log lines of one attempt. Never waits and never fails: what it
-/// cannot take it drops and counts.
+/// For which attempt lines are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogKey {
+    /// The run.
+    pub run: RunId,
+    /// The step.
+    pub step: StepId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The claim under which it runs.
+    pub epoch: u32,
+}
+
+/// The log lines of all runs.
+pub trait LogBook: Send + Sync {
+    /// Starts the log of an attempt.
+    fn open(&self, key: LogKey) -> Arc<dyn AttemptLog>;
+}
+
+/// The log of one attempt.
+pub trait AttemptLog: LineSink {
+    /// What became of its lines so far.
+    fn facts(&self) -> LogFacts;
+    /// The same as a sink, for whoever only writes.
+    fn sink(self: Arc<Self>) -> Arc<dyn LineSink>;
+}
+
+/// Takes the log lines of one attempt. Never fails: what it cannot take it
+/// drops and counts.
 pub trait LineSink: Send + Sync {
-    /// Takes a masked, bounded line.
+    /// Takes a masked, bounded line. Never waits.
     fn line(&self, line: Line);
+
+    /// Waits a bounded time until there is room for more lines. Whoever reads a
+    /// tool's output asks before each read, so that a burst is slowed instead
+    /// of lost. Cancel-safe.
+    fn room(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Takes note of lines that were dropped before they got here (a plugin
     /// that logs faster than it may), for the count of lost lines. Whoever

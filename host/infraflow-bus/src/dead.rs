@@ -1,0 +1,169 @@
+//! Dead letters: what could not be processed, kept with the reason.
+
+use async_nats::HeaderMap;
+use infraflow_core::Timestamp;
+use infraflow_core::ports::{DeadReason, Sequence};
+
+use crate::connect::Bus;
+use crate::fetch::{FetchError, Query, Stored};
+use crate::reply;
+use crate::topology;
+use crate::wire::headers as h;
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its position among the dead letters.
+    pub position: Sequence,
+    /// When it became one.
+    pub time: Timestamp,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, for people.
+    pub detail: String,
+    /// The subject that it came on.
+    pub subject: String,
+    /// Its position in the stream of events.
+    pub sequence: Sequence,
+    /// Its own headers, sorted.
+    pub headers: Vec<(String, String)>,
+    /// Its payload; the first part when `truncated`.
+    pub payload: Vec<u8>,
+    /// Whether the payload was cut because it did not fit beside the reason.
+    pub truncated: bool,
+}
+
+/// The message that died.
+pub(crate) struct Original<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) headers: Option<&'a HeaderMap>,
+    pub(crate) payload: &'a [u8],
+    pub(crate) sequence: Sequence,
+}
+
+/// Room for the headers of a dead letter beside its payload.
+const HEADER_ROOM: usize = 64 * 1024;
+
+/// Longest reason text kept.
+const DETAIL_BYTES_MAX: usize = 2_048;
+
+/// Most bytes of the original's headers kept.
+const ORIGINAL_HEADERS_MAX: usize = 32 * 1024;
+
+/// Keeps a dead letter and returns when it is stored.
+pub(crate) async fn publish(
+    bus: &Bus,
+    original: &Original<'_>,
+    reason: DeadReason,
+    detail: &str,
+) -> Result<(), String> {
+    let room = bus
+        .client
+        .server_info()
+        .max_payload
+        .saturating_sub(HEADER_ROOM);
+    let payload = original.payload.get(..room).unwrap_or(original.payload);
+    let mut headers = HeaderMap::new();
+    headers.insert(h::DEAD_REASON, reason.name());
+    headers.insert(h::DEAD_DETAIL, one_line(detail));
+    headers.insert(h::DEAD_SUBJECT, one_line(original.subject));
+    headers.insert(h::DEAD_SEQUENCE, original.sequence.0.to_string());
+    headers.insert(h::MSG_ID, format!("dead-{}", original.sequence.0));
+    if payload.len() < original.payload.len() {
+        headers.insert(h::DEAD_TRUNCATED, "true");
+    }
+    let mut kept = 0;
+    for (name, values) in original.headers.iter().flat_map(|headers| headers.iter()) {
+        for value in values {
+            kept += name.to_string().len() + value.as_str().len();
+            if kept <= ORIGINAL_HEADERS_MAX {
+                headers.append(
+                    format!("{}{name}", h::DEAD_ORIGINAL),
+                    one_line(value.as_str()),
+                );
+            }
+        }
+    }
+    let subject = format!("{}.event.{}", crate::subject::DEAD, reason.name());
+    let reply = bus
+        .client
+        .request_with_headers(subject, headers, payload.to_vec().into())
+        .await;
+    reply::sequence(reply)
+        .map(drop)
+        .map_err(|refused| format!("{refused:?}"))
+}
+
+/// A header's value: one line, bounded.
+fn one_line(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    text.get(..text.floor_char_boundary(DETAIL_BYTES_MAX))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Reads dead letters.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    bus: Bus,
+}
+
+impl DeadLetters {
+    /// The dead letters behind this connection.
+    pub fn new(bus: Bus) -> Self {
+        Self { bus }
+    }
+
+    /// Dead letters from a position on, oldest first, and whether more follow.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn list(
+        &self,
+        from: Sequence,
+        letters_max: usize,
+    ) -> Result<(Vec<DeadLetter>, bool), FetchError> {
+        let subject = format!("{}.>", crate::subject::DEAD);
+        let query = Query {
+            stream: topology::DEAD,
+            subject: &subject,
+            from,
+            messages_max: letters_max,
+        };
+        let page = self.bus.fetch(query).await?;
+        Ok((page.messages.iter().map(letter).collect(), page.more))
+    }
+}
+
+fn letter(stored: &Stored) -> DeadLetter {
+    let text = |name: &str| {
+        stored
+            .headers
+            .get(name)
+            .map(|value| value.as_str().to_owned())
+            .unwrap_or_default()
+    };
+    let mut headers: Vec<(String, String)> = stored
+        .headers
+        .iter()
+        .filter_map(|(name, values)| {
+            let name = name.to_string().strip_prefix(h::DEAD_ORIGINAL)?.to_owned();
+            Some((name, values.first()?.as_str().to_owned()))
+        })
+        .collect();
+    headers.sort();
+    DeadLetter {
+        position: stored.sequence,
+        time: stored.time,
+        reason: text(h::DEAD_REASON),
+        detail: text(h::DEAD_DETAIL),
+        subject: text(h::DEAD_SUBJECT),
+        sequence: Sequence(text(h::DEAD_SEQUENCE).parse().unwrap_or_default()),
+        headers,
+        truncated: text(h::DEAD_TRUNCATED) == "true",
+        payload: stored.payload.to_vec(),
+    }
+}
