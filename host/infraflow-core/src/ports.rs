@@ -179,6 +179,14 @@ pub enum FeedItem {
     CaughtUp,
 }
 
+// ---- notices --------------------------------------------------------------------
+
+/// Tells whoever listens. Nothing of ours relies on it.
+pub trait Notices: Send + Sync {
+    /// Says that something happened to a run. Never waits.
+    fn notice(&self, run: RunId, what: &'static str, body: Json);
+}
+
 // ---- workflows ------------------------------------------------------------------
 
 /// A workflow as it is stored for all hosts.

@@ -13,7 +13,7 @@ pub mod record;
 pub mod scope;
 pub mod state;
 
-pub use decide::{Decision, Effect, Input, Refusal};
+pub use decide::{AttemptReport, Decision, Effect, Input, Refusal, Request, StartAttempt, Then};
 pub use record::{
     Answer, AttemptEnd, AttemptNext, Birth, BirthEvent, Claim, Entry, LogFacts, Parking,
     RecordEnvelope, RecordKind, StopKind, Writer,

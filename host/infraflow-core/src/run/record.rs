@@ -263,7 +263,7 @@ impl BirthEvent {
 }
 
 /// The right of one host to act on a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// The host.
     pub host: HostName,

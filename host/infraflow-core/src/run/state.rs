@@ -132,6 +132,11 @@ impl Run {
         &self.birth
     }
 
+    /// The same, for whoever keeps it longer than the run.
+    pub fn shared_birth(&self) -> Arc<Birth> {
+        self.birth.clone()
+    }
+
     /// Its workflow, as it was then.
     pub fn workflow(&self) -> &Workflow {
         &self.workflow

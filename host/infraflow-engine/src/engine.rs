@@ -1,0 +1,262 @@
+//! The engine: what it needs, how it starts and how it ends.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use infraflow_core::grant::Permissions;
+use infraflow_core::id::{Digest, HostName, Incarnation, SecretName, SourceName};
+use infraflow_core::plugin::PluginCatalog;
+use infraflow_core::ports::{
+    ArrivedEvent, Clock, EventPublisher, FeedItem, Inbox, Journals, LogBook, Notices, Plugins,
+    RunFeed, Secrets, Tools, WorkItem, WorkflowStore,
+};
+use infraflow_core::run::Writer;
+use tokio::sync::{Semaphore, watch};
+
+use crate::catalog::{Catalog, Parse};
+use crate::executor::{Admission, Appender, LiveRuns, Nudge};
+use crate::index::RunIndex;
+use crate::task::{Task, spawn};
+use crate::{executor, router};
+
+/// Events that are being turned into runs at the same time. More wait in
+/// memory or on the server.
+const INTAKE: usize = 1_024;
+
+/// How long the host waits after it has interrupted its attempts before it
+/// leaves unrecorded what is not recorded.
+const INTERRUPT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The outside.
+pub struct Ports {
+    /// Events.
+    pub events: Arc<dyn Inbox<ArrivedEvent>>,
+    /// Work items.
+    pub work: Arc<dyn Inbox<WorkItem>>,
+    /// Journals.
+    pub journals: Arc<dyn Journals>,
+    /// Every record of every run.
+    pub feed: Arc<dyn RunFeed>,
+    /// Workflows.
+    pub workflows: Arc<dyn WorkflowStore>,
+    /// Log lines.
+    pub logs: Arc<dyn LogBook>,
+    /// Plugins.
+    pub plugins: Arc<dyn Plugins>,
+    /// Tools.
+    pub tools: Arc<dyn Tools>,
+    /// Secrets.
+    pub secrets: Arc<dyn Secrets>,
+    /// Where events that people cause here are published.
+    pub publisher: Arc<dyn EventPublisher>,
+    /// Where notices go.
+    pub notices: Arc<dyn Notices>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Reads a workflow's text.
+    pub parse: Arc<Parse>,
+}
+
+/// What the engine must be told.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// This host.
+    pub host: HostName,
+    /// Its life: a random number drawn at its start.
+    pub incarnation: Incarnation,
+    /// Runs that it works on at the same time.
+    pub runs_active: usize,
+    /// Sources whose code is trusted.
+    pub trusted_sources: HashSet<SourceName>,
+    /// The secrets of the configuration.
+    pub secrets: Vec<SecretName>,
+}
+
+/// What everything in the engine shares.
+pub(crate) struct Shared {
+    pub(crate) ports: Ports,
+    pub(crate) config: EngineConfig,
+    pub(crate) catalog: Catalog,
+    pub(crate) index: RunIndex,
+    pub(crate) live: Arc<LiveRuns>,
+    pub(crate) admission: Admission,
+    pub(crate) appender: Appender,
+    pub(crate) intake: Arc<Semaphore>,
+    plugins: ArcSwap<PluginCatalog>,
+    draining: watch::Sender<bool>,
+    give_up: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    pub(crate) fn has_given_up(&self) -> bool {
+        *self.give_up.borrow()
+    }
+
+    pub(crate) fn plugins(&self) -> Arc<PluginCatalog> {
+        self.plugins.load_full()
+    }
+
+    pub(crate) fn permissions_of(&self, component: Digest) -> Option<Permissions> {
+        self.plugins
+            .load()
+            .get(component)
+            .map(|plugin| plugin.permissions())
+    }
+}
+
+/// Whether the engine can do its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It reads what happened before.
+    CatchingUp,
+    /// It shuts down.
+    Draining,
+}
+
+/// The engine. Dropping it ends its tasks at once; [`Engine::shutdown`] ends
+/// them in order.
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    _tasks: Vec<Task>,
+}
+
+impl Engine {
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// A text for people when the workflows cannot be read or the system has no
+    /// random numbers.
+    pub async fn start(
+        ports: Ports,
+        config: EngineConfig,
+        plugins: PluginCatalog,
+    ) -> Result<Self, String> {
+        let mut nonce = [0_u8; 8];
+        getrandom::fill(&mut nonce).map_err(|error| error.to_string())?;
+        let give_up = watch::Sender::new(false);
+        let writer = Writer {
+            host: config.host.clone(),
+            incarnation: config.incarnation,
+        };
+        let shared = Arc::new(Shared {
+            catalog: Catalog::new(ports.workflows.clone(), ports.parse.clone()),
+            index: RunIndex::default(),
+            live: Arc::default(),
+            admission: Admission::new(config.runs_active),
+            appender: Appender::new(writer, u64::from_be_bytes(nonce), give_up.subscribe()),
+            intake: Arc::new(Semaphore::new(INTAKE)),
+            plugins: ArcSwap::from_pointee(plugins),
+            draining: watch::Sender::new(false),
+            give_up,
+            ports,
+            config,
+        });
+        shared
+            .catalog
+            .refresh()
+            .await
+            .map_err(|error| error.to_string())?;
+        let tasks = vec![
+            spawn(index(shared.clone())),
+            spawn({
+                let shared = shared.clone();
+                async move { shared.catalog.follow().await }
+            }),
+            spawn(executor::sweep(shared.clone())),
+            spawn(executor::work(shared.clone())),
+            spawn(router::route(shared.clone())),
+        ];
+        Ok(Self {
+            shared,
+            _tasks: tasks,
+        })
+    }
+
+    /// Whether the engine can do its work.
+    pub fn readiness(&self) -> Readiness {
+        if self.shared.is_draining() {
+            Readiness::Draining
+        } else if self.shared.index.is_caught_up() {
+            Readiness::Ready
+        } else {
+            Readiness::CatchingUp
+        }
+    }
+
+    /// The workflows.
+    pub fn catalog(&self) -> &Catalog {
+        &self.shared.catalog
+    }
+
+    /// The runs.
+    pub fn index(&self) -> &RunIndex {
+        &self.shared.index
+    }
+
+    /// The plugins.
+    pub fn plugins(&self) -> Arc<PluginCatalog> {
+        self.shared.plugins()
+    }
+
+    /// Runs that this host works on now.
+    pub fn runs_active(&self) -> usize {
+        self.shared.live.count()
+    }
+
+    /// Takes nothing new, lets attempts end for as long as `grace`, interrupts
+    /// the rest, records it, and returns when nothing of this host is left to
+    /// do. What it gives back another host, or the next life of this one, goes
+    /// on with.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.shared.draining.send_replace(true);
+        self.nudge_all(|| Nudge::Drain);
+        if !self.is_idle_within(grace).await {
+            self.nudge_all(|| Nudge::Interrupt);
+            if !self.is_idle_within(INTERRUPT_PATIENCE).await {
+                tracing::warn!(
+                    runs = self.shared.live.count(),
+                    "runs not recorded at shutdown; the next life of this host takes them over"
+                );
+            }
+        }
+        self.shared.give_up.send_replace(true);
+    }
+
+    fn nudge_all(&self, nudge: impl Fn() -> Nudge) {
+        for run in self.shared.live.ids() {
+            // A run that does not listen is at its end.
+            drop(self.shared.live.nudge(run, nudge()));
+        }
+    }
+
+    async fn is_idle_within(&self, limit: Duration) -> bool {
+        let idle = async {
+            while self.shared.live.count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(limit, idle).await.is_ok()
+    }
+}
+
+/// Keeps the index, and tells live runs of records that others wrote.
+async fn index(shared: Arc<Shared>) {
+    loop {
+        let item = shared.ports.feed.next().await;
+        if let FeedItem::Record(_, record) = &item
+            && record.writer.incarnation != shared.config.incarnation
+        {
+            // A run that is not here does not need to know.
+            drop(shared.live.nudge(record.run, Nudge::Look));
+        }
+        shared.index.take(item);
+    }
+}

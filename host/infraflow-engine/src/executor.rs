@@ -1,0 +1,502 @@
+//! The runs that this host has, how many it may have, and taking runs over.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use infraflow_core::event::Actor;
+use infraflow_core::id::RunId;
+use infraflow_core::ports::{AppendError, ReadError, Receipt, Sequence, WorkItem};
+use infraflow_core::run::{Entry, Input, Phase, RecordEnvelope, Run, Writer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::catalog::VersionError;
+use crate::driver::{self, Driver};
+use crate::engine::Shared;
+use crate::sabotage::{self, Break};
+use crate::task::spawn_bounded;
+
+/// Things to tell one run before it listens. More are refused.
+const MAILBOX: usize = 16;
+
+/// How long a new run waits for a free place before it is queued as a work item
+/// instead. Runs of a few milliseconds make room at once; behind playbooks it
+/// would wait in vain.
+const ADMISSION_PATIENCE: Duration = Duration::from_millis(250);
+
+/// The first and the longest pause between two tries to append.
+const APPEND_DELAYS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// How long a work item is put off that nobody can work on now.
+const PUT_OFF: Duration = Duration::from_secs(10);
+
+/// How often runs are looked for that nobody works on.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often work that takes long shows that it is alive; well below the
+/// server's ack wait of 30 s.
+pub(crate) const ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Something to tell a live run.
+pub(crate) enum Nudge {
+    /// Somebody cancelled it.
+    Cancel(Actor),
+    /// Somebody else appended to its journal.
+    Look,
+    /// The host shuts down: go on until the attempt ends, then give it back.
+    Drain,
+    /// The host shuts down now.
+    Interrupt,
+    /// A work item of it came: settle it when the run has ended or waits.
+    Settle(Arc<dyn Receipt>),
+}
+
+/// The runs that this host has.
+#[derive(Default)]
+pub(crate) struct LiveRuns {
+    runs: Mutex<HashMap<RunId, mpsc::Sender<Nudge>>>,
+}
+
+/// The exclusive right to work on a run within this process.
+pub(crate) struct Reservation {
+    live: Arc<LiveRuns>,
+    run: RunId,
+    pub(crate) mailbox: mpsc::Receiver<Nudge>,
+}
+
+impl LiveRuns {
+    /// Reserves a run; `None` when something in this process has it already.
+    pub(crate) fn reserve(self: &Arc<Self>, run: RunId) -> Option<Reservation> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if runs.contains_key(&run) {
+            return None;
+        }
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        runs.insert(run, sender);
+        Some(Reservation {
+            live: self.clone(),
+            run,
+            mailbox,
+        })
+    }
+
+    /// Tells a run something; gives it back when the run is not here or does
+    /// not listen.
+    pub(crate) fn nudge(&self, run: RunId, nudge: Nudge) -> Result<(), Nudge> {
+        let sender = {
+            let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.get(&run).cloned()
+        };
+        match sender {
+            None => Err(nudge),
+            Some(sender) => sender.try_send(nudge).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(nudge)
+                | mpsc::error::TrySendError::Closed(nudge) => nudge,
+            }),
+        }
+    }
+
+    /// Whether something in this process has the run.
+    pub(crate) fn has(&self, run: RunId) -> bool {
+        self.runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&run)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// All of them.
+    pub(crate) fn ids(&self) -> Vec<RunId> {
+        self.runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .copied()
+            .collect()
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.live
+            .runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.run);
+    }
+}
+
+/// How many runs this host may have.
+pub(crate) struct Admission {
+    places: Arc<Semaphore>,
+    saturated: AtomicBool,
+}
+
+impl Admission {
+    pub(crate) fn new(runs_max: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(runs_max)),
+            saturated: AtomicBool::new(false),
+        }
+    }
+
+    /// A place for a new run, or `None` when it should queue.
+    pub(crate) async fn try_enter(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            self.saturated.store(false, Ordering::Relaxed);
+            return Some(place);
+        }
+        if self.saturated.load(Ordering::Relaxed) {
+            return None;
+        }
+        let wait = tokio::time::timeout(ADMISSION_PATIENCE, self.places.clone().acquire_owned());
+        match wait.await {
+            Ok(place) => place.ok(),
+            Err(_) => {
+                self.saturated.store(true, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// A place, however long it takes. `None` when the host shuts down.
+    pub(crate) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().acquire_owned().await.ok()
+    }
+}
+
+/// Appends records for this host.
+pub(crate) struct Appender {
+    writer: Writer,
+    nonces: AtomicU64,
+    /// Set when the host gives up on what is not written yet.
+    give_up: watch::Receiver<bool>,
+}
+
+/// Why a record was not appended.
+#[derive(Debug)]
+pub(crate) enum NotAppended {
+    /// The journal has moved on.
+    Conflict,
+    /// The record is too large.
+    TooLarge,
+    /// The host shuts down and NATS does not answer.
+    GivenUp,
+}
+
+impl Appender {
+    pub(crate) fn new(writer: Writer, first_nonce: u64, give_up: watch::Receiver<bool>) -> Self {
+        Self {
+            writer,
+            nonces: AtomicU64::new(first_nonce),
+            give_up,
+        }
+    }
+
+    /// A record of this host.
+    pub(crate) fn record(
+        &self,
+        run: &Run,
+        entries: Vec<Entry>,
+        wakes: Option<infraflow_core::id::PoolName>,
+        at: infraflow_core::Timestamp,
+    ) -> RecordEnvelope {
+        RecordEnvelope {
+            run: run.id(),
+            writer: self.writer.clone(),
+            epoch: run.epoch(),
+            nonce: self.nonces.fetch_add(1, Ordering::Relaxed),
+            at,
+            wakes,
+            entries,
+        }
+    }
+
+    /// Appends, for as long as it takes: an append without an answer is the same
+    /// append again.
+    pub(crate) async fn append(
+        &self,
+        shared: &Shared,
+        record: &RecordEnvelope,
+        after: Sequence,
+    ) -> Result<Sequence, NotAppended> {
+        let (mut delay, delay_max) = APPEND_DELAYS;
+        loop {
+            match shared.ports.journals.append(record, after).await {
+                Ok(sequence) => return Ok(sequence),
+                Err(AppendError::Conflict) => return Err(NotAppended::Conflict),
+                Err(AppendError::TooLarge(_)) => return Err(NotAppended::TooLarge),
+                Err(error @ (AppendError::Full | AppendError::Unavailable(_))) => {
+                    tracing::warn!(run = %record.run, %error, "record not appended, trying again");
+                }
+            }
+            let mut give_up = self.give_up.clone();
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                // An error means that the engine is gone.
+                _ = give_up.wait_for(|give_up| *give_up) => return Err(NotAppended::GivenUp),
+            }
+            delay = (delay * 2).min(delay_max);
+        }
+    }
+}
+
+/// Why a run could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// There is no such journal.
+    #[error("the run has no journal")]
+    Missing,
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Read(ReadError),
+    /// Its workflow cannot be had.
+    #[error(transparent)]
+    Version(VersionError),
+    /// The journal is damaged, or a newer infraflow wrote it.
+    #[error("the journal does not fold: {0}")]
+    Illegal(String),
+}
+
+impl LoadError {
+    /// Whether it may work later.
+    fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(ReadError::Unavailable(_)) | Self::Version(VersionError::Store(_))
+        )
+    }
+}
+
+/// Reads a run from its journal.
+pub(crate) async fn load(shared: &Shared, run: RunId) -> Result<(Run, Sequence), LoadError> {
+    let records = shared
+        .ports
+        .journals
+        .read(run, Sequence::NONE)
+        .await
+        .map_err(LoadError::Read)?;
+    let mut loaded: Option<(Run, Sequence)> = None;
+    for (sequence, record) in records {
+        loaded = Some(match loaded {
+            None => (begin(shared, &record).await?, sequence),
+            Some((run, _)) if sabotage::is(Break::ForgetFinishedSteps) => (run, sequence),
+            Some((mut run, _)) => {
+                fold_all(&mut run, &record, 0)?;
+                (run, sequence)
+            }
+        });
+    }
+    loaded.ok_or(LoadError::Missing)
+}
+
+async fn begin(shared: &Shared, record: &RecordEnvelope) -> Result<Run, LoadError> {
+    let Some(Entry::Created(birth)) = record.entries.first() else {
+        return Err(LoadError::Illegal(
+            "it does not begin with the run's creation".to_owned(),
+        ));
+    };
+    let workflow = shared
+        .catalog
+        .version(birth.workflow_digest)
+        .await
+        .map_err(LoadError::Version)?;
+    let mut run = Run::new(record.run, birth.clone(), workflow, record.at);
+    fold_all(&mut run, record, 1)?;
+    Ok(run)
+}
+
+/// Folds the entries of a record in, from the given one on.
+pub(crate) fn fold_all(
+    run: &mut Run,
+    record: &RecordEnvelope,
+    from: usize,
+) -> Result<(), LoadError> {
+    for entry in record.entries.iter().skip(from) {
+        run.fold(entry, record.at)
+            .map_err(|error| LoadError::Illegal(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Works through work items. Never returns.
+pub(crate) async fn work(shared: Arc<Shared>) {
+    loop {
+        let delivery = shared.ports.work.next().await;
+        if shared.is_draining() {
+            delivery.receipt.later(Duration::ZERO).await;
+            continue;
+        }
+        let WorkItem { run } = delivery.item;
+        let receipt = delivery.receipt;
+        if sabotage::is(Break::AckWorkBeforeEnd) {
+            drop(receipt.done().await);
+        }
+        if let Err(Nudge::Settle(receipt)) = shared.live.nudge(run, Nudge::Settle(receipt.clone()))
+        {
+            let Some(place) = wait_for_place(&shared, &receipt).await else {
+                continue;
+            };
+            let shared = shared.clone();
+            spawn_bounded(async move { take_over(shared, run, Some(receipt), place).await });
+        }
+    }
+}
+
+async fn wait_for_place(
+    shared: &Shared,
+    receipt: &Arc<dyn Receipt>,
+) -> Option<OwnedSemaphorePermit> {
+    loop {
+        match tokio::time::timeout(ALIVE_INTERVAL, shared.admission.enter()).await {
+            Ok(place) => return place,
+            Err(_) => receipt.alive().await,
+        }
+    }
+}
+
+/// Takes over the runs that nobody works on any more: at the start those of
+/// earlier lives, later those whose handling here broke off. Never returns.
+///
+/// A pool has one host (the binary sees to that): a claim of another life is the
+/// claim of a dead one.
+pub(crate) async fn sweep(shared: Arc<Shared>) {
+    shared.index.caught_up().await;
+    let mut suspects: HashSet<RunId> = HashSet::new();
+    loop {
+        let mut orphans = HashSet::new();
+        for unfinished in shared.index.claimed() {
+            if !shared.live.has(unfinished.run) {
+                orphans.insert(unfinished);
+            }
+        }
+        let (mine, others): (Vec<_>, Vec<_>) = orphans
+            .into_iter()
+            .partition(|orphan| orphan.claim.incarnation == shared.config.incarnation);
+        // The index lags a little: one that is still there at the next look has
+        // been dropped.
+        let dropped = mine.iter().filter(|orphan| suspects.contains(&orphan.run));
+        let abandoned: Vec<RunId> = others
+            .iter()
+            .chain(dropped)
+            .map(|orphan| orphan.run)
+            .collect();
+        suspects = mine.iter().map(|orphan| orphan.run).collect();
+        if sabotage::is(Break::NoRecovery) || shared.is_draining() {
+            return;
+        }
+        if !abandoned.is_empty() {
+            tracing::info!(
+                runs = abandoned.len(),
+                "runs that nobody works on are taken over"
+            );
+        }
+        for run in abandoned {
+            let Some(place) = shared.admission.enter().await else {
+                return;
+            };
+            let shared = shared.clone();
+            spawn_bounded(async move { take_over(shared, run, None, place).await });
+        }
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+    }
+}
+
+/// Takes a run and drives it to its end, or finds that there is nothing to do.
+pub(crate) async fn take_over(
+    shared: Arc<Shared>,
+    run: RunId,
+    receipt: Option<Arc<dyn Receipt>>,
+    place: OwnedSemaphorePermit,
+) {
+    let Some(reservation) = shared.live.reserve(run) else {
+        if let Some(receipt) = receipt {
+            settle_later(&shared, run, receipt).await;
+        }
+        return;
+    };
+    loop {
+        let (loaded, last) = match load(&shared, run).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::error!(%run, error = %error, "run not loaded");
+                if let Some(receipt) = receipt {
+                    receipt
+                        .later(if error.is_transient() {
+                            PUT_OFF
+                        } else {
+                            PUT_OFF * 6
+                        })
+                        .await;
+                }
+                return;
+            }
+        };
+        if matches!(loaded.phase(), Phase::Ended { .. } | Phase::Parked(_)) {
+            if let Some(receipt) = receipt {
+                done(&receipt).await;
+            }
+            return;
+        }
+        let claim = Input::Claim {
+            host: shared.config.host.clone(),
+            incarnation: shared.config.incarnation,
+        };
+        let now = shared.ports.clock.now();
+        let Ok(decision) = loaded.decide(claim, now) else {
+            return;
+        };
+        let record = shared
+            .appender
+            .record(&decision.next, decision.entries, decision.wakes, now);
+        match shared.appender.append(&shared, &record, last).await {
+            Ok(sequence) => {
+                let driver =
+                    Driver::new(shared.clone(), decision.next, sequence, reservation, place);
+                driver
+                    .drive(decision.effects, receipt.into_iter().collect())
+                    .await;
+                return;
+            }
+            Err(NotAppended::Conflict) => {}
+            Err(NotAppended::TooLarge | NotAppended::GivenUp) => return,
+        }
+    }
+}
+
+/// A work item of a run that this process has already: the run settles it.
+async fn settle_later(shared: &Shared, run: RunId, receipt: Arc<dyn Receipt>) {
+    if shared
+        .live
+        .nudge(run, Nudge::Settle(receipt.clone()))
+        .is_err()
+    {
+        receipt.later(PUT_OFF).await;
+    }
+}
+
+/// Settles a delivery; when that is not confirmed it comes again.
+pub(crate) async fn done(receipt: &Arc<dyn Receipt>) {
+    if let Err(error) = receipt.done().await {
+        tracing::debug!(%error, "delivery comes again");
+    }
+}
+
+/// What a driver's end means for the work items of its run.
+pub(crate) async fn settle(receipts: Vec<Arc<dyn Receipt>>, end: &driver::End) {
+    for receipt in receipts {
+        match end {
+            driver::End::Settled => done(&receipt).await,
+            // Somebody else has the run, or nobody knows: it comes again.
+            driver::End::Lost | driver::End::Abandoned => receipt.later(PUT_OFF).await,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What is known of every run: a projection of the feed of journals, kept in
+//! memory and built anew at every start.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{PoisonError, RwLock};
+
+use infraflow_core::id::{RunId, WorkflowName};
+use infraflow_core::ports::{FeedItem, Sequence};
+use infraflow_core::run::{Claim, Entry, RecordEnvelope};
+use infraflow_core::summary::{RunSummary, SummaryState};
+use tokio::sync::watch;
+
+/// The index of all runs.
+pub struct RunIndex {
+    state: RwLock<State>,
+    caught_up: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    runs: HashMap<RunId, Indexed>,
+    /// In the order in which they were created.
+    by_creation: BTreeMap<Sequence, RunId>,
+}
+
+struct Indexed {
+    summary: RunSummary,
+    claim: Option<Claim>,
+    created: Sequence,
+    problem: Option<String>,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Of this workflow.
+    pub workflow: Option<WorkflowName>,
+    /// In one of these states ([`SummaryState::NAMES`]). Empty: any.
+    pub states: Vec<String>,
+    /// Created before the run at this position: the next page.
+    pub before: Option<Sequence>,
+}
+
+/// A listed run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedRun {
+    /// What is known of it.
+    pub summary: RunSummary,
+    /// Its position: [`RunFilter::before`] of the next page.
+    pub position: Sequence,
+    /// Why its journal cannot be read, when it cannot.
+    pub problem: Option<String>,
+}
+
+/// A run that has not ended, for recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Unfinished {
+    /// The run.
+    pub run: RunId,
+    /// Who has it.
+    pub claim: Claim,
+}
+
+impl Default for RunIndex {
+    fn default() -> Self {
+        Self {
+            state: RwLock::default(),
+            caught_up: watch::Sender::new(false),
+        }
+    }
+}
+
+impl RunIndex {
+    /// Takes an item of the feed in.
+    pub fn take(&self, item: FeedItem) {
+        match item {
+            FeedItem::Record(sequence, record) => self.take_record(sequence, &record),
+            FeedItem::Unreadable {
+                run,
+                sequence,
+                reason,
+            } => {
+                tracing::error!(%run, sequence = sequence.0, reason, "record not readable; the run is left alone");
+                let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+                if let Some(indexed) = state.runs.get_mut(&run) {
+                    indexed.problem = Some(reason);
+                }
+            }
+            FeedItem::CaughtUp => {
+                self.caught_up.send_replace(true);
+            }
+        }
+    }
+
+    fn take_record(&self, sequence: Sequence, record: &RecordEnvelope) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(summary) = RunSummary::begin(record) {
+            let indexed = Indexed {
+                summary,
+                claim: claim_of(None, record),
+                created: sequence,
+                problem: None,
+            };
+            state.by_creation.insert(sequence, record.run);
+            state.runs.insert(record.run, indexed);
+        } else if let Some(indexed) = state.runs.get_mut(&record.run) {
+            indexed.summary.fold(record);
+            indexed.claim = claim_of(indexed.claim.take(), record);
+        } else {
+            tracing::error!(run = %record.run, "record of a run whose beginning is missing");
+        }
+    }
+
+    /// Whether everything that was there at the start is in the index.
+    pub fn is_caught_up(&self) -> bool {
+        *self.caught_up.borrow()
+    }
+
+    /// Waits until it is. Cancel-safe.
+    pub async fn caught_up(&self) {
+        let mut receiver = self.caught_up.subscribe();
+        // The sender is ours.
+        if receiver.wait_for(|caught_up| *caught_up).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Runs that some host has, oldest first.
+    pub fn claimed(&self) -> Vec<Unfinished> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state
+            .by_creation
+            .values()
+            .filter_map(|run| state.runs.get(run))
+            .filter(|indexed| indexed.problem.is_none())
+            .filter_map(|indexed| {
+                let claim = indexed.claim.clone()?;
+                Some(Unfinished {
+                    run: indexed.summary.id,
+                    claim,
+                })
+            })
+            .collect()
+    }
+
+    /// A page of runs, newest first.
+    pub fn list(&self, filter: &RunFilter, runs_max: usize) -> Vec<ListedRun> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let before = filter.before.unwrap_or(Sequence(u64::MAX));
+        state
+            .by_creation
+            .range(..before)
+            .rev()
+            .filter_map(|(_, run)| state.runs.get(run))
+            .filter(|indexed| filter.takes(&indexed.summary))
+            .take(runs_max)
+            .map(listed)
+            .collect()
+    }
+
+    /// One run.
+    pub fn get(&self, run: RunId) -> Option<ListedRun> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.runs.get(&run).map(listed)
+    }
+
+    /// The runs whose id starts with `prefix`, at most `runs_max`.
+    pub fn find(&self, prefix: &str, runs_max: usize) -> Vec<RunId> {
+        if let Ok(run) = prefix.parse::<RunId>() {
+            return self
+                .get(run)
+                .map(|found| found.summary.id)
+                .into_iter()
+                .collect();
+        }
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state
+            .runs
+            .keys()
+            .filter(|run| run.to_string().starts_with(prefix))
+            .take(runs_max)
+            .copied()
+            .collect()
+    }
+
+    /// How many runs there are, by state.
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = BTreeMap::new();
+        for indexed in state.runs.values() {
+            *counts.entry(indexed.summary.state.name()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl RunFilter {
+    fn takes(&self, summary: &RunSummary) -> bool {
+        self.workflow
+            .as_ref()
+            .is_none_or(|workflow| *workflow == summary.workflow)
+            && (self.states.is_empty()
+                || self
+                    .states
+                    .iter()
+                    .any(|state| state == summary.state.name()))
+    }
+}
+
+fn listed(indexed: &Indexed) -> ListedRun {
+    ListedRun {
+        summary: indexed.summary.clone(),
+        position: indexed.created,
+        problem: indexed.problem.clone(),
+    }
+}
+
+/// Who has the run after a record.
+fn claim_of(before: Option<Claim>, record: &RecordEnvelope) -> Option<Claim> {
+    record
+        .entries
+        .iter()
+        .fold(before, |claim, entry| match entry {
+            Entry::Claimed(claim) => Some(claim.clone()),
+            Entry::Released { .. } | Entry::Parked { .. } | Entry::Ended { .. } => None,
+            _ => claim,
+        })
+}
+
+/// Whether a state is over, for filters.
+pub fn is_state_name(name: &str) -> bool {
+    SummaryState::NAMES.contains(&name)
+}
