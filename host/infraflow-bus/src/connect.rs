@@ -157,6 +157,11 @@ impl Bus {
         }
     }
 
+    /// Whether JetStream answers.
+    pub async fn has_jetstream(&self) -> bool {
+        self.jetstream.query_account().await.is_ok()
+    }
+
     /// The server's version.
     pub fn server_version(&self) -> String {
         self.client.server_info().version

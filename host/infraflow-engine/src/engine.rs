@@ -1,7 +1,8 @@
 //! The engine: what it needs, how it starts and how it ends.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -85,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) appender: Appender,
     pub(crate) intake: Arc<Semaphore>,
     plugins: ArcSwap<PluginCatalog>,
+    journals_full: AtomicBool,
     draining: watch::Sender<bool>,
     give_up: watch::Sender<bool>,
 }
@@ -92,6 +94,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    pub(crate) fn has_full_journals(&self) -> bool {
+        self.journals_full.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_given_up(&self) -> bool {
@@ -117,6 +123,8 @@ pub enum Readiness {
     Ready,
     /// It reads what happened before.
     CatchingUp,
+    /// The store of journals is nearly full: it creates no new runs.
+    JournalsFull,
     /// It shuts down.
     Draining,
 }
@@ -125,16 +133,16 @@ pub enum Readiness {
 /// them in order.
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
-    _tasks: Vec<Task>,
+    tasks: Mutex<Vec<Task>>,
 }
 
 impl Engine {
-    /// Starts the engine.
+    /// An engine that knows the workflows and does nothing yet.
     ///
     /// # Errors
     /// A text for people when the workflows cannot be read or the system has no
     /// random numbers.
-    pub async fn start(
+    pub async fn new(
         ports: Ports,
         config: EngineConfig,
         plugins: PluginCatalog,
@@ -154,6 +162,7 @@ impl Engine {
             appender: Appender::new(writer, u64::from_be_bytes(nonce), give_up.subscribe()),
             intake: Arc::new(Semaphore::new(INTAKE)),
             plugins: ArcSwap::from_pointee(plugins),
+            journals_full: AtomicBool::new(false),
             draining: watch::Sender::new(false),
             give_up,
             ports,
@@ -164,26 +173,43 @@ impl Engine {
             .refresh()
             .await
             .map_err(|error| error.to_string())?;
-        let tasks = vec![
-            spawn(index(shared.clone())),
-            spawn({
-                let shared = shared.clone();
-                async move { shared.catalog.follow().await }
-            }),
-            spawn(executor::sweep(shared.clone())),
-            spawn(executor::work(shared.clone())),
-            spawn(router::route(shared.clone())),
-        ];
         Ok(Self {
             shared,
-            _tasks: tasks,
+            tasks: Mutex::default(),
         })
+    }
+
+    /// Begins: takes over what earlier lives left, and takes events and work.
+    pub fn start(&self) {
+        let shared = || self.shared.clone();
+        let catalog = shared();
+        let tasks = vec![
+            spawn(index(shared())),
+            spawn(async move { catalog.catalog.follow().await }),
+            spawn(executor::sweep(shared())),
+            spawn(executor::work(shared())),
+            spawn(router::route(shared())),
+        ];
+        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    }
+
+    /// Says whether the store of journals is nearly full: then no new runs are
+    /// created, and those that there are may finish.
+    pub fn note_journals_full(&self, full: bool) {
+        let was_full = self.shared.journals_full.swap(full, Ordering::Relaxed);
+        match (was_full, full) {
+            (false, true) => tracing::error!("the store of journals is nearly full: no new runs"),
+            (true, false) => tracing::info!("the store of journals has room again"),
+            _ => {}
+        }
     }
 
     /// Whether the engine can do its work.
     pub fn readiness(&self) -> Readiness {
         if self.shared.is_draining() {
             Readiness::Draining
+        } else if self.shared.has_full_journals() {
+            Readiness::JournalsFull
         } else if self.shared.index.is_caught_up() {
             Readiness::Ready
         } else {

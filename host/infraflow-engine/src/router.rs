@@ -24,6 +24,9 @@ use crate::task::spawn_bounded;
 /// How long an event is put off whose runs cannot be created now.
 const PUT_OFF: Duration = Duration::from_secs(2);
 
+/// How long an event is put off while the store of journals is nearly full.
+const FULL_PUT_OFF: Duration = Duration::from_secs(10);
+
 /// Takes events until the engine ends. Never returns.
 pub(crate) async fn route(shared: Arc<Shared>) {
     loop {
@@ -33,6 +36,10 @@ pub(crate) async fn route(shared: Arc<Shared>) {
         let delivery = shared.ports.events.next().await;
         if shared.is_draining() {
             delivery.receipt.later(Duration::ZERO).await;
+            continue;
+        }
+        if shared.has_full_journals() {
+            delivery.receipt.later(FULL_PUT_OFF).await;
             continue;
         }
         let shared = shared.clone();
