@@ -48,6 +48,20 @@ impl fmt::Display for ByteCount {
 /// and stay far below. A larger body is answered 413 and nothing is stored.
 pub const WEBHOOK_BODY: ByteCount = ByteCount::mib(25);
 
+/// How long the body of a webhook may take to arrive. Providers give up after
+/// 5 to 10 s themselves; a slower body is answered 408 and nothing is stored.
+pub const WEBHOOK_READ: Duration = Duration::from_secs(10);
+
+/// How long storing the events of a webhook may take. Providers wait 5 to 10 s
+/// for the answer; after this it is 503, and the provider or a person delivers
+/// again, which does no harm.
+pub const WEBHOOK_STORE: Duration = Duration::from_secs(5);
+
+/// Memory for the bodies of all webhooks that are being received; a request
+/// that does not fit in any more is answered 503. Room for ten of the largest
+/// bodies, or for thousands of usual ones.
+pub const WEBHOOK_MEMORY: ByteCount = ByteCount::mib(256);
+
 /// Largest data of one event, as JSON.
 ///
 /// The data is kept in the run's first record, which must fit the server's
