@@ -1,0 +1,2 @@
+;; Traps by a mistake of its own.
+(func $body (result i32) (i32.div_u (i32.const 1) (i32.const 0)))

@@ -1,0 +1,12 @@
+;; Fails with a message, an exit code and outputs, and says that it may pass.
+(func $body (result i32)
+  (drop (call $fail (i32.const 16384) (i32.const 7)))
+  (i32.store8 (i32.const 524) (i32.const 1))
+  (i32.store8 (i32.const 528) (i32.const 1))
+  (i32.store (i32.const 532) (i32.const 3))
+  (i32.store8 (i32.const 536) (i32.const 1))
+  (i32.store (i32.const 540) (i32.const 16400))
+  (i32.store (i32.const 544) (i32.const 8))
+  (i32.const 512))
+(data (i32.const 16384) "no luck")
+(data (i32.const 16400) "{\"a\": 1}")

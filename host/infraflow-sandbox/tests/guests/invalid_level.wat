@@ -1,0 +1,5 @@
+;; Gives a level that does not exist.
+(import "infraflow:step/log@0.1.0" "write" (func $log (param i32 i32 i32)))
+(func $body (result i32)
+  (call $log (i32.const 9) (i32.const 16384) (i32.const 1))
+  (call $ok_text))

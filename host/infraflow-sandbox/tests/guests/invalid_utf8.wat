@@ -1,0 +1,6 @@
+;; Gives bytes that are no text as a text.
+(import "infraflow:step/log@0.1.0" "write" (func $log (param i32 i32 i32)))
+(func $body (result i32)
+  (call $log (i32.const 1) (i32.const 16384) (i32.const 2))
+  (call $ok_text))
+(data (i32.const 16384) "\ff\fe")

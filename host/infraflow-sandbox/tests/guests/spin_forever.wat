@@ -1,0 +1,4 @@
+;; Computes for ever.
+(func $body (result i32)
+  (loop $again (br $again))
+  unreachable)
