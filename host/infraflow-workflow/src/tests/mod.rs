@@ -1,6 +1,8 @@
 //! Whole workflows: good ones as what they become, bad ones as the report that
 //! a person sees.
 
+mod docs;
+
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
