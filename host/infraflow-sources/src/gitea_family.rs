@@ -1,9 +1,10 @@
 //! Forgejo and Gitea: one format, two sets of header names.
 //!
 //! Only `push` makes events: of a branch `git.push`, of a tag `git.tag`. A new
-//! or deleted ref is announced twice, as `push` and as `create` or `delete`;
-//! taking only the first makes it one event. Everything else is ignored by
-//! name.
+//! ref is announced twice, as `push` and as `create`; taking only the first
+//! makes it one event. Everything else is ignored by name, `delete` too: a
+//! deleted tag comes as a push as well, a deleted branch does not, and nothing
+//! starts from either.
 //!
 //! The provider is the one that the source is configured for. Forgejo sends
 //! Gitea's and GitHub's headers beside its own, so no header can tell who
@@ -142,7 +143,8 @@ pub fn decode(
     if kind != "push" {
         serde_json::from_slice::<IgnoredAny>(json).map_err(Malformed::json)?;
         let reason = match kind {
-            "create" | "delete" => format!("`{kind}` is taken from the push that comes with it"),
+            "create" => "`create` is taken from the push that comes with it".to_owned(),
+            "delete" => "`delete` makes no event: nothing starts from a deleted ref".to_owned(),
             kind => format!("`{}` makes no event", text::line(kind, 80)),
         };
         return Ok(Decoded::Ignored { reason });

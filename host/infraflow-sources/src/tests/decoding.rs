@@ -326,7 +326,7 @@ fn other_refs_and_kinds_are_ignored_by_name() {
         ),
         (
             "delete",
-            "`delete` is taken from the push that comes with it",
+            "`delete` makes no event: nothing starts from a deleted ref",
         ),
         ("pull_request", "`pull_request` makes no event"),
         ("something new", "`something new` makes no event"),
