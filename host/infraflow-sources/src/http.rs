@@ -99,6 +99,11 @@ impl fmt::Debug for Webhooks {
     }
 }
 
+/// The path that a source's webhooks are sent to.
+pub fn webhook_path(source: &SourceName) -> String {
+    format!("/webhooks/{source}")
+}
+
 /// Serves `POST /webhooks/<source>`.
 ///
 /// A request whose connection closes before its answer may have been stored or

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use infraflow_core::template::{Expr, Scope, Template};
 use infraflow_core::{Json, JsonMap};
 
-use crate::diagnostic::{ProblemKind, shown};
+use crate::diagnostic::{Problem, ProblemKind, shown};
 use crate::document::Content;
-use crate::names::{Names, Place};
+use crate::names::{Names, Place, span_of};
 use crate::read::{Read, Value, all};
 
 /// Compiles the expressions of one workflow.
@@ -127,7 +127,9 @@ impl<'n, 'd> Expressions<'n, 'd> {
         for (kind, word) in words(source) {
             if !self.is_word(kind, word) {
                 let message = format!("there is no {kind} `{}`", shown(word));
-                outcome = Err(value.report(value.problem(ProblemKind::Template, message)));
+                let span = span_of(word, value);
+                let problem = Problem::new(ProblemKind::Template, span, message);
+                outcome = Err(value.report(problem));
             }
         }
         outcome

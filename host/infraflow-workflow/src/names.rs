@@ -278,7 +278,7 @@ fn known(above: &str, name: &str, names: &[&str]) -> Result<(), Problem> {
 
 /// Where a name stands in the text of a value; the whole value where it cannot
 /// be found as it is (a text with escapes, a name in brackets).
-fn span_of(path: &str, value: Value<'_>) -> Span {
+pub(crate) fn span_of(path: &str, value: Value<'_>) -> Span {
     let written = value.written();
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
     let found = written.match_indices(path).find(|(at, _)| {

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use infraflow_core::event::TRIGGER;
 use infraflow_core::id::{EnvironmentName, ProjectName, StageName, StepId, WorkflowName};
 use infraflow_core::limits;
 use infraflow_core::outcome::ATTEMPT_OUTCOMES;
@@ -217,7 +218,7 @@ fn manual(value: Value<'_>) -> Read<RawTrigger<'_>> {
 /// An event trigger: a map, or its types alone.
 fn event(value: Value<'_>) -> Read<RawTrigger<'_>> {
     if value.node().as_map().is_none() && !value.is_null() {
-        let filter = patterns(value).map(|types| Filter::Event {
+        let filter = type_patterns(value).map(|types| Filter::Event {
             types,
             subject: None,
         });
@@ -228,7 +229,7 @@ fn event(value: Value<'_>) -> Read<RawTrigger<'_>> {
         });
     }
     let fields = value.fields(&keys::EVENT)?;
-    let types = fields.optional("type", patterns);
+    let types = fields.optional("type", type_patterns);
     let subject = fields.optional("subject", subject);
     let filter = || match (types?, subject?) {
         (None, None) => Err(refuse_any_event(value)),
@@ -270,11 +271,12 @@ fn subject(value: Value<'_>) -> Read<SubjectPattern> {
             .problem(ProblemKind::Invalid, message)
             .expected("expected `infraflow.event.` and more");
         let by_name = text.starts_with("infraflow.trigger");
-        let hint = by_name.then_some("a workflow that is started by name has the trigger `manual`");
-        return Err(value.report(problem.maybe_hint(hint)));
+        return Err(value.report(problem.maybe_hint(by_name.then_some(BY_NAME))));
     }
     Ok(pattern)
 }
+
+const BY_NAME: &str = "a workflow that is started by name has the trigger `manual`";
 
 /// How a part of a subject pattern fits a name.
 enum Fit {
@@ -288,6 +290,18 @@ enum Fit {
 /// One pattern or a list of them.
 fn patterns(value: Value<'_>) -> Read<Patterns> {
     checked_patterns(value, |_, _| Ok(()))
+}
+
+/// Patterns of event types.
+fn type_patterns(value: Value<'_>) -> Read<Patterns> {
+    checked_patterns(value, |item, text| {
+        if text != TRIGGER {
+            return Ok(());
+        }
+        let message = format!("`{TRIGGER}` events are for the workflow that they name");
+        let problem = item.problem(ProblemKind::Invalid, message);
+        Err(item.report(problem.hint(BY_NAME)))
+    })
 }
 
 /// Patterns of branches or tags.

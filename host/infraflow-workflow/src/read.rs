@@ -589,8 +589,9 @@ impl<'d> Value<'d> {
         Some(self.value(entry))
     }
 
-    /// A map with known keys. Unknown ones are reported here already; an empty
-    /// value is a map without any.
+    /// A map with known keys. Unknown ones are reported here already. An empty
+    /// value (`limits:` and nothing below it) is a map without any key; an empty
+    /// document is refused: where it may be one, ask [`Value::is_null`] first.
     ///
     /// # Errors
     /// When it is no map.

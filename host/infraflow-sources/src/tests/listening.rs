@@ -16,7 +16,7 @@ use infraflow_core::{Json, Timestamp};
 use tower::ServiceExt as _;
 
 use super::{SECRET, settings, source};
-use crate::http::{WebhookLimits, Webhooks, webhook_router};
+use crate::http::{WebhookLimits, Webhooks, webhook_path, webhook_router};
 use crate::sample::{Encoding, SamplePush, SampleRequest, push_request, request};
 use crate::source::{WebhookSettings, WebhookSource};
 
@@ -150,9 +150,8 @@ fn chunked(sample: &SampleRequest, chunks: Vec<Vec<u8>>) -> Request<Body> {
 async fn a_signed_push_is_stored_and_confirmed() {
     for encoding in [Encoding::Json, Encoding::Form] {
         let listener = Listener::new();
-        let answer = listener
-            .send(post("/webhooks/shop", &signed(encoding)))
-            .await;
+        let path = webhook_path(source(Provider::Forgejo).name());
+        let answer = listener.send(post(&path, &signed(encoding))).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
         let json: Json = serde_json::from_str(&answer.body).unwrap();
         let expected = serde_json::json!({

@@ -39,6 +39,9 @@ pub(super) fn explain(info: &str, source: &str, at: usize) -> Problem {
         return here("the brackets do not fit".to_owned())
             .hint("parts are separated by `,`, and each `[` and `{` has its `]` and `}`");
     }
+    if has("expected node content") {
+        return here("a value is missing here".to_owned());
+    }
     if has("unexpected character") {
         let first: String = rest.chars().take(1).collect();
         return here(format!("a text cannot start with `{first}`")).hint("put it in quotes");

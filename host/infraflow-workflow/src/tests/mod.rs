@@ -567,6 +567,94 @@ vars: { region: eu }
     );
 }
 
+/// One of each kind that `all_problems_come_at_once` does not show.
+#[test]
+fn other_kinds_of_problems() {
+    bad(
+        &with_step("when: \"inputs.env ==\""),
+        &expect![[r#"
+        error: this expression cannot be read: unexpected end of input, expected expression
+          --> w.yaml:11:15
+           |
+        11 |         when: "inputs.env =="
+           |               ^^^^^^^^^^^^^^^
+    "#]],
+    );
+    bad(
+        &with_step("with: { a: \"{{ inputs.env | uper }}\" }"),
+        &expect![[r#"
+            error: there is no filter `uper`
+              --> w.yaml:11:37
+               |
+            11 |         with: { a: "{{ inputs.env | uper }}" }
+               |                                     ^^^^
+        "#]],
+    );
+    bad(
+        &with_step("on_interrupt: [retry]"),
+        &expect![[r#"
+        error: `on_interrupt` is a list
+          --> w.yaml:11:23
+           |
+        11 |         on_interrupt: [retry]
+           |                       ^^^^^^^ expected one of `retry`, `fail`, `ask`
+    "#]],
+    );
+    bad(
+        &with_step("timeout: 31d"),
+        &expect![[r#"
+        error: `timeout` is the text `31d`
+          --> w.yaml:11:18
+           |
+        11 |         timeout: 31d
+           |                  ^^^ expected a duration from `1ms` to `30d`
+    "#]],
+    );
+    bad(
+        "infraflow: v1\nname: [\n",
+        &expect![[r#"
+            error: a value is missing here
+             --> w.yaml:2:8
+              |
+            2 | name: [
+              |        ^
+        "#]],
+    );
+    let steps = "      - { id: s, uses: a@1 }\n".repeat(limits::WORKFLOW_STEPS + 1);
+    let text =
+        format!("infraflow: v1\nname: a\non: manual\nstages:\n  - name: s\n    steps:\n{steps}");
+    let report = parse_workflow("w.yaml", &text).unwrap_err();
+    let kinds: Vec<&str> = report.problems().iter().map(|p| p.kind.name()).collect();
+    assert_eq!(
+        (kinds[0], report.more()),
+        ("duplicate", limits::WORKFLOW_STEPS + 1 - 100)
+    );
+}
+
+/// As many steps as there may be, and one more.
+#[test]
+fn step_count() {
+    let text = |count: usize| {
+        let steps = (0..count).map(|n| format!("      - {{ id: s{n}, uses: a@1 }}\n"));
+        let steps: String = steps.collect();
+        format!("infraflow: v1\nname: a\non: manual\nstages:\n  - name: s\n    steps:\n{steps}")
+    };
+    assert_eq!(
+        good(&text(limits::WORKFLOW_STEPS)).steps().count(),
+        limits::WORKFLOW_STEPS
+    );
+    bad(
+        &text(limits::WORKFLOW_STEPS + 1),
+        &expect![[r#"
+        error: the workflow has 2001 steps
+         --> w.yaml:5:3
+          |
+        5 |   - name: s
+          |   ^^^^^^^^^ expected at most 2000
+    "#]],
+    );
+}
+
 #[test]
 fn keys_that_are_not_built_are_refused_by_name() {
     let text = "\
@@ -917,6 +1005,12 @@ fn triggers() {
         "#]],
         ),
         (
+            "on: { event: [a, infraflow.trigger] }",
+            expect![[r#"
+            3:18 `infraflow.trigger` events are for the workflow that they name | a workflow that is started by name has the trigger `manual`
+        "#]],
+        ),
+        (
             "on: { event: { subject: [a, b] } }",
             expect![[r#"
             3:25 `subject` is a list | expected a text
@@ -1125,9 +1219,9 @@ fn expressions() {
         (
             "with: { a: \"{{ inputs.env | uper }} {{ inputs.env is definde }}\" }",
             expect![[r#"
-            11:20 there is no filter `uper`
-            11:20 there is no test `definde`
-        "#]],
+                11:37 there is no filter `uper`
+                11:62 there is no test `definde`
+            "#]],
         ),
         (
             "with: { a: [1, { b: \"x {{ input.env }} y {{ vars.nope }}\" }] }",
