@@ -30,8 +30,7 @@ use infraflow_core::limits::{self, ByteCount};
 use infraflow_core::ports::{Clock, EventPublisher, PublishError};
 use infraflow_core::{Json, JsonMap};
 
-use crate::gitea_family::Decoded;
-use crate::receive::{Refused, receive};
+use crate::receive::{Decoded, Refused, receive};
 use crate::source::WebhookSource;
 
 /// What the listener works with.

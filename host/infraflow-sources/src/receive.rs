@@ -6,11 +6,105 @@ use std::borrow::Cow;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use infraflow_core::Timestamp;
-use infraflow_core::event::Provider;
+use infraflow_core::event::{Event, Provider};
 
-use crate::gitea_family::{self, Decoded, Malformed};
 use crate::source::WebhookSource;
-use crate::{form, signature};
+use crate::{form, gitea_family, signature};
+
+/// What a body says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decoded {
+    /// What happened. At least one event, at the moment exactly one.
+    Events(Vec<Event>),
+    /// Nothing that makes an event. Answered like a success, since providers
+    /// disable webhooks that fail.
+    Ignored {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Why a request is no webhook of its source. Who configured the webhook or the
+/// source mends it; sending the same again does not help.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// A header that every request has is missing.
+    #[error("the header `{name}` is missing")]
+    MissingHeader {
+        /// Which one.
+        name: &'static str,
+    },
+    /// The request is another provider's.
+    #[error(
+        "source `{source_name}` is of type `{expected}`, but the request comes from {found}: {hint}"
+    )]
+    OtherProvider {
+        /// The source.
+        source_name: String,
+        /// What the source is configured for.
+        expected: Provider,
+        /// What the headers say.
+        found: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Headers that say the same thing say different things.
+    #[error("the headers `{one}` and `{other}` disagree")]
+    HeadersDisagree {
+        /// One of them.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
+    /// A header holds something that it cannot hold.
+    #[error("the header `{name}` is not valid")]
+    InvalidHeader {
+        /// Which one.
+        name: &'static str,
+    },
+    /// The body is of a type that no provider sends.
+    #[error(
+        "the content type is neither `application/json` nor `application/x-www-form-urlencoded`"
+    )]
+    ContentType,
+    /// The body is not the form that its content type says.
+    #[error("{0}")]
+    Form(&'static str),
+    /// The body is not JSON, or has something of another type where a push has a
+    /// text, a number, a list or an object.
+    #[error("the body cannot be read at line {line}, column {column}")]
+    Json {
+        /// Where, from 1.
+        line: usize,
+        /// Where, from 1; 0 at the start of a line.
+        column: usize,
+        /// What is wrong there.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The body is JSON of another form.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// A field is missing or holds something that it cannot hold.
+    #[error("`{field}` {problem}")]
+    Field {
+        /// Its path in the body.
+        field: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+impl Malformed {
+    /// The problem of a body that does not parse.
+    pub(crate) fn json(source: serde_json::Error) -> Self {
+        Self::Json {
+            line: source.line(),
+            column: source.column(),
+            source,
+        }
+    }
+}
 
 /// Why a request is refused. Nothing of it goes anywhere.
 #[derive(Debug, thiserror::Error)]

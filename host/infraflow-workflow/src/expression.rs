@@ -51,7 +51,8 @@ impl<'n, 'd> Expressions<'n, 'd> {
     /// An expression, as in `when`.
     pub(crate) fn expression(&self, place: Place, value: Value<'_>) -> Read<Expr> {
         let text = match value.node().content() {
-            Content::Bool(_) => value.written(),
+            Content::Bool(true) => "true",
+            Content::Bool(false) => "false",
             _ => value.text()?,
         };
         let expr = Expr::compile(text).map_err(|error| refuse(value, &error.reason))?;

@@ -10,8 +10,8 @@ use infraflow_core::ports::Secret;
 use serde_json::Value;
 
 use super::{headers, now, only_event, push_of, settings};
-use crate::gitea_family::{Decoded, decode};
-use crate::receive::{Refused, receive};
+use crate::gitea_family::decode;
+use crate::receive::{Decoded, Refused, receive};
 use crate::signature::{self, Key};
 use crate::source::{WebhookSettings, WebhookSource};
 

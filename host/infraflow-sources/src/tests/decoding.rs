@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::gitea_family::{Malformed, decode};
-use crate::receive::{Refused, receive};
+use crate::gitea_family::decode;
+use crate::receive::{Malformed, Refused, receive};
 use crate::sample::{Encoding, SamplePush, push_request, request};
 use crate::source::SourceError;
 

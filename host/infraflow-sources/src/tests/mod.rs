@@ -11,7 +11,7 @@ use infraflow_core::event::{Event, EventData, GitPush, GitTag, Provider};
 use infraflow_core::id::SourceName;
 use infraflow_core::ports::Secret;
 
-use crate::gitea_family::Decoded;
+use crate::receive::Decoded;
 use crate::sample::SampleRequest;
 use crate::source::{WebhookSettings, WebhookSource};
 
