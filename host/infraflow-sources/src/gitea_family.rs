@@ -21,13 +21,9 @@ use infraflow_core::{Timestamp, limits};
 use serde::de::IgnoredAny;
 
 use crate::body::{self, Commits, Push, User, or_empty};
-use crate::receive::{Decoded, Malformed};
+use crate::receive::{Decoded, Malformed, event_id};
 use crate::source::WebhookSource;
 use crate::text;
-
-fn field(field: &'static str, problem: &'static str) -> Malformed {
-    Malformed::Field { field, problem }
-}
 
 /// Makes events of a request. `json` is the body, or what a form had in
 /// `payload`; whether its signature is right was checked before. `now` becomes
@@ -117,7 +113,8 @@ fn delivery(source: &WebhookSource, headers: &HeaderMap) -> Result<EventId, Malf
     };
     let id = header(headers, own)?.ok_or(Malformed::MissingHeader { name: own })?;
     agree(headers, own, id, other)?;
-    EventId::new(id).map_err(|_| Malformed::InvalidHeader { name: own })
+    // A request of this family reports one change.
+    event_id(id, None).map_err(|_| Malformed::InvalidHeader { name: own })
 }
 
 fn header<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Malformed> {
@@ -194,6 +191,10 @@ impl<'b> Change<'b> {
             false => self.after.to_owned(),
         }
     }
+}
+
+fn field(field: &'static str, problem: &'static str) -> Malformed {
+    Malformed::Field { field, problem }
 }
 
 fn full_ref(name: &str) -> Result<&str, Malformed> {

@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use infraflow_core::Timestamp;
 use infraflow_core::event::{Event, Provider};
+use infraflow_core::id::{EventId, InvalidName};
 
 use crate::source::WebhookSource;
 use crate::{form, gitea_family, signature};
@@ -154,6 +155,16 @@ pub fn receive(
     }
 }
 
+/// The id of an event: that of its delivery; where one delivery reports several
+/// changes, with the change's number behind it, from 1. The same delivery gives
+/// the same ids again.
+pub(crate) fn event_id(delivery: &str, change: Option<usize>) -> Result<EventId, InvalidName> {
+    match change {
+        None => EventId::new(delivery),
+        Some(number) => EventId::new(&format!("{delivery}/{number}")),
+    }
+}
+
 /// The JSON of a body; that inside `payload` for a form.
 fn json_of<'b>(headers: &HeaderMap, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Malformed> {
     let Some(value) = headers.get(CONTENT_TYPE) else {
@@ -167,5 +178,19 @@ fn json_of<'b>(headers: &HeaderMap, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Mal
         form::payload(body).map(Cow::Owned).map_err(Malformed::Form)
     } else {
         Err(Malformed::ContentType)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::event_id;
+
+    #[test]
+    fn ids_of_events() {
+        let id = |delivery: &str, change| event_id(delivery, change).map(|id| id.to_string());
+        assert_eq!(id("d-1", None).as_deref(), Ok("d-1"));
+        assert_eq!(id("d-1", Some(2)).as_deref(), Ok("d-1/2"));
+        assert!(id("", None).is_err());
+        assert!(id(&"x".repeat(255), Some(1)).is_err());
     }
 }
