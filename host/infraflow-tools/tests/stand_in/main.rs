@@ -156,6 +156,7 @@ impl Host {
             end = open.run_command(&open_scope, open_script) => say(&format!("{end:?}")),
             () = up => {}
         }
+        std::future::pending::<()>().await;
     }
 
     /// An apply that never ends, in its second resource.

@@ -1,0 +1,74 @@
+//! Whether the host can do its work: what `/readyz` and `doctor` say.
+
+use std::sync::Arc;
+
+use infraflow_bus::{Bus, EventInbox, InboxHealth, WorkInbox};
+use infraflow_engine::{Engine, Readiness};
+
+/// What is looked at.
+pub(crate) struct Health {
+    /// The connection.
+    pub(crate) bus: Bus,
+    /// Where events come from.
+    pub(crate) events: Arc<EventInbox>,
+    /// Where work items come from.
+    pub(crate) work: Arc<WorkInbox>,
+    /// The engine.
+    pub(crate) engine: Arc<Engine>,
+    /// When records reach the disk, for people.
+    pub(crate) storage: &'static str,
+}
+
+/// What was seen.
+pub(crate) struct HealthReport {
+    /// One entry for each thing that was looked at.
+    pub(crate) checks: Vec<Check>,
+    /// When records reach the disk, for people.
+    pub(crate) storage: &'static str,
+}
+
+/// One thing that was looked at.
+pub(crate) struct Check {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What is wrong with it.
+    pub(crate) problem: Option<String>,
+}
+
+impl HealthReport {
+    /// Whether nothing is wrong.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.checks.iter().all(|check| check.problem.is_none())
+    }
+}
+
+impl Health {
+    /// Looks.
+    pub(crate) fn look(&self) -> HealthReport {
+        let connection =
+            (!self.bus.is_connected()).then(|| "the connection to NATS is down".to_owned());
+        let engine = match self.engine.readiness() {
+            Readiness::Ready => None,
+            Readiness::CatchingUp => Some("it still reads the journals".to_owned()),
+            Readiness::JournalsFull => Some(
+                "the store of journals is nearly full: raise `retention.runs` or remove old runs"
+                    .to_owned(),
+            ),
+            Readiness::Draining => Some("the host shuts down".to_owned()),
+        };
+        let checks = vec![
+            Check { name: "nats", problem: connection },
+            Check { name: "events", problem: problem_of(self.events.health()) },
+            Check { name: "work", problem: problem_of(self.work.health()) },
+            Check { name: "engine", problem: engine },
+        ];
+        HealthReport { checks, storage: self.storage }
+    }
+}
+
+fn problem_of(health: InboxHealth) -> Option<String> {
+    match health {
+        InboxHealth::Alive => None,
+        InboxHealth::Dead { reason } => Some(format!("the consumer is dead: {reason}")),
+    }
+}

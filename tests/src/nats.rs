@@ -1,0 +1,226 @@
+//! A plain NATS client over raw TCP, and a server of one's own: what anybody can
+//! do without infraflow.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use crate::host::command;
+use crate::wait::wait_for;
+
+/// A connection that speaks the text protocol.
+#[derive(Debug)]
+pub struct RawClient {
+    stream: BufReader<TcpStream>,
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its subject.
+    pub subject: String,
+    /// Its headers, as they came.
+    pub headers: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+impl RawClient {
+    /// Connects.
+    ///
+    /// # Panics
+    /// When the server does not answer or refuses.
+    pub fn connect(url: &str, user: &str, password: &str) -> Self {
+        let address = url.trim_start_matches("nats://");
+        let stream = TcpStream::connect(address).expect("a connection to NATS");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+        let mut client = Self { stream: BufReader::new(stream) };
+        assert!(client.line().starts_with("INFO "), "the server says INFO first");
+        client.send(&format!(
+            "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"user\":\"{user}\",\"pass\":\"{password}\"}}\r\nPING\r\n"
+        ));
+        assert_eq!(client.line(), "PONG", "the server takes the credentials");
+        client
+    }
+
+    /// Sends text.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub fn send(&mut self, text: &str) {
+        self.stream.get_mut().write_all(text.as_bytes()).expect("the connection stands");
+    }
+
+    /// Publishes.
+    pub fn publish(&mut self, subject: &str, payload: &str) {
+        self.send(&format!("PUB {subject} {}\r\n{payload}\r\n", payload.len()));
+        self.flush();
+    }
+
+    /// Subscribes.
+    pub fn subscribe(&mut self, subject: &str) {
+        self.send(&format!("SUB {subject} 1\r\n"));
+        self.flush();
+    }
+
+    /// Waits until the server has taken everything; `Err` holds what it refused.
+    ///
+    /// # Errors
+    /// The server's error, for example a permissions violation.
+    pub fn try_flush(&mut self) -> Result<(), String> {
+        self.send("PING\r\n");
+        loop {
+            let line = self.line();
+            if line == "PONG" {
+                return Ok(());
+            }
+            if line.starts_with("-ERR") {
+                return Err(line);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.try_flush().expect("the server allows it");
+    }
+
+    /// One line of the protocol.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a line from NATS");
+        line.trim_end().to_owned()
+    }
+
+    /// The next message.
+    ///
+    /// # Panics
+    /// When none comes, or something else.
+    #[expect(clippy::panic, reason = "a failed test")]
+    pub fn message(&mut self) -> Message {
+        loop {
+            let line = self.line();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let number = |word: &str| word.parse::<usize>().expect("a size");
+            match words.as_slice() {
+                ["PING"] => self.send("PONG\r\n"),
+                ["MSG", subject, _, size] | ["MSG", subject, _, _, size] => {
+                    let payload = self.bytes(number(size));
+                    return Message { subject: (*subject).to_owned(), headers: String::new(), payload };
+                }
+                ["HMSG", subject, _, head, size] | ["HMSG", subject, _, _, head, size] => {
+                    let mut bytes = self.bytes(number(size));
+                    let payload = bytes.split_off(number(head));
+                    let headers = String::from_utf8_lossy(&bytes).into_owned();
+                    return Message { subject: (*subject).to_owned(), headers, payload };
+                }
+                _ => panic!("unexpected line from NATS: {line}"),
+            }
+        }
+    }
+
+    fn bytes(&mut self, size: usize) -> Vec<u8> {
+        let mut bytes = vec![0; size + 2];
+        self.stream.read_exact(&mut bytes).expect("a whole message");
+        bytes.truncate(size);
+        bytes
+    }
+}
+
+/// Where the `nats-server` program is.
+///
+/// # Panics
+/// When it is not there: `deploy/setup.sh` installs it.
+pub fn server_program() -> PathBuf {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/venv/bin/nats-server");
+    let named = std::env::var_os("INFRAFLOW_TOOLS_BIN")
+        .map(|folder| PathBuf::from(folder).join("nats-server"));
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&on_path).map(|folder| folder.join("nats-server"));
+    named
+        .into_iter()
+        .chain([venv])
+        .chain(on_path)
+        .find(|path| path.is_file())
+        .expect("nats-server is installed: run deploy/setup.sh")
+}
+
+/// A server of one's own, with JetStream and without authorization.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Server {
+    /// Starts one on a free port.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the server");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let child = spawn_server(folder.path(), port);
+        let server = Self { child, folder, port };
+        server.wait_until_it_answers();
+        server
+    }
+
+    fn wait_until_it_answers(&self) {
+        wait_for("the NATS server to answer", || TcpStream::connect(("127.0.0.1", self.port)).ok());
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills it.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the server runs");
+        self.child.wait().expect("the server can be waited for");
+    }
+
+    /// Starts it again on the same port and store.
+    pub fn restart(&mut self) {
+        self.child = spawn_server(self.folder.path(), self.port);
+        self.wait_until_it_answers();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn spawn_server(folder: &Path, port: u16) -> Child {
+    let config = folder.join("server.conf");
+    let text = format!(
+        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\" }}\n",
+        folder.display()
+    );
+    fs::write(&config, text).expect("the server's configuration");
+    let log = fs::File::create(folder.join("server.log")).expect("a file for the server's log");
+    command(&server_program())
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("nats-server starts")
+}
