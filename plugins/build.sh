@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-PLUGINS=(checkout ansible opentofu command)
+PLUGINS=(checkout ansible opentofu command log)
 TARGET=wasm32-unknown-unknown
 ROUTE_FILE=target/route
 

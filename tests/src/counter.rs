@@ -22,11 +22,18 @@ impl Counter {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address").to_string();
         let seen: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
-        let counter = Self { address, seen: seen.clone() };
+        let counter = Self {
+            address,
+            seen: seen.clone(),
+        };
         std::thread::spawn(move || {
             for stream in listener.incoming().filter_map(Result::ok) {
                 if let Some(path) = answer(&stream) {
-                    *seen.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_default() += 1;
+                    *seen
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .entry(path)
+                        .or_default() += 1;
                 }
             }
         });
@@ -46,7 +53,10 @@ impl Counter {
 
     /// Everything that was called.
     pub fn all(&self) -> BTreeMap<String, u32> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

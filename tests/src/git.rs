@@ -23,10 +23,22 @@ impl Repository {
             .tempdir()
             .expect("a folder for the repository");
         let repository = Self { folder };
-        repository.git(Path::new("/"), &["init", "--quiet", "--bare", "--initial-branch=main", &repository.bare()]);
+        repository.git(
+            Path::new("/"),
+            &[
+                "init",
+                "--quiet",
+                "--bare",
+                "--initial-branch=main",
+                &repository.bare(),
+            ],
+        );
         let work = repository.work();
         let work_text = work.display().to_string();
-        repository.git(Path::new("/"), &["init", "--quiet", "--initial-branch=main", &work_text]);
+        repository.git(
+            Path::new("/"),
+            &["init", "--quiet", "--initial-branch=main", &work_text],
+        );
         repository.commit(&[("README.md", "# A repository\n")]);
         repository
     }
@@ -72,7 +84,10 @@ impl Repository {
     fn push(&self, message: &str) -> String {
         let work = self.work();
         self.git(&work, &["add", "--all"]);
-        self.git(&work, &["commit", "--quiet", "--allow-empty", "-m", message]);
+        self.git(
+            &work,
+            &["commit", "--quiet", "--allow-empty", "-m", message],
+        );
         self.git(&work, &["push", "--quiet", &self.bare(), "main"]);
         self.git(&work, &["rev-parse", "HEAD"])
     }

@@ -33,11 +33,18 @@ fn named_program(variable: &str, name: &str) -> PathBuf {
         Some(path) => PathBuf::from(path),
         None => {
             let test = std::env::current_exe().expect("a test knows its program");
-            let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/test");
+            let profile = test
+                .parent()
+                .and_then(Path::parent)
+                .expect("target/<profile>/deps/test");
             profile.join(name)
         }
     };
-    assert!(path.is_file(), "`{}` is missing: run `make test`", path.display());
+    assert!(
+        path.is_file(),
+        "`{}` is missing: run `make test`",
+        path.display()
+    );
     path
 }
 
@@ -81,8 +88,9 @@ impl Host {
 
     /// Uses another program.
     #[must_use]
-    pub fn with_program(self, program: PathBuf) -> Self {
-        Self { program, ..self }
+    pub fn with_program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
     }
 
     /// Writes the configuration: this text, and free ports where it names none.
@@ -157,7 +165,10 @@ impl Host {
             if let Some(status) = self.exited() {
                 self.fail(&format!("the host ended with {status}"));
             }
-            fs::read_to_string(&out).ok()?.contains("is ready").then_some(())
+            fs::read_to_string(&out)
+                .ok()?
+                .contains("is ready")
+                .then_some(())
         });
     }
 
@@ -203,13 +214,25 @@ impl Host {
     /// Its exit status, once it has ended.
     pub fn exited(&mut self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt as _;
-        let status = self.up.as_mut()?.try_wait().expect("the host can be waited for")?;
-        Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+        let status = self
+            .up
+            .as_mut()?
+            .try_wait()
+            .expect("the host can be waited for")?;
+        Some(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        )
     }
 
     #[expect(clippy::panic, reason = "a failed test")]
     fn fail(&self, why: &str) -> ! {
-        panic!("{why}\n--- printed\n{}\n--- logged\n{}", self.printed(), self.log());
+        panic!(
+            "{why}\n--- printed\n{}\n--- logged\n{}",
+            self.printed(),
+            self.log()
+        );
     }
 
     /// Sends a signal.
@@ -218,7 +241,10 @@ impl Host {
     /// When nothing runs.
     pub fn signal(&self, signal: Signal) {
         let child = self.up.as_ref().expect("the host runs");
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a process id");
         kill_process(pid, signal).expect("the signal is sent");
     }
 
@@ -260,7 +286,10 @@ impl Host {
     /// When it cannot be started.
     pub fn cli<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Output {
         let mut command = command(&self.program);
-        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
         command.output().expect("the program runs")
     }
 
@@ -291,19 +320,25 @@ impl Host {
             arguments.extend(["-i", input]);
         }
         let started = self.json(&arguments);
-        started["run"].as_str().expect("a run id").to_owned()
+        started
+            .get("run")
+            .and_then(Value::as_str)
+            .expect("a run id")
+            .to_owned()
     }
 
     /// All runs, newest first.
     pub fn runs(&self) -> Vec<Value> {
-        self.json(&["runs", "list", "-n", "500"])["runs"].as_array().cloned().unwrap_or_default()
+        let page = self.json(&["runs", "list", "-n", "500"]);
+        let runs = page.get("runs").and_then(Value::as_array);
+        runs.cloned().unwrap_or_default()
     }
 
     /// The runs, when the host answers.
     pub fn try_runs(&self) -> Option<Vec<Value>> {
         let output = self.cli(&["runs", "list", "-n", "500", "--output", "json"]);
         let page: Value = serde_json::from_slice(&output.stdout).ok()?;
-        page["runs"].as_array().cloned()
+        page.get("runs")?.as_array().cloned()
     }
 
     /// A run.
@@ -341,7 +376,9 @@ impl Host {
                 return shown.clone();
             }
             if start.elapsed() > Duration::from_secs(90) {
-                self.fail(&format!("waited in vain for run {run} {what}; it is {shown:#?}"));
+                self.fail(&format!(
+                    "waited in vain for run {run} {what}; it is {shown:#?}"
+                ));
             }
             crate::wait::pause(Duration::from_millis(20));
         }
@@ -357,13 +394,16 @@ impl Host {
     pub fn lines(&self, run: &str) -> Vec<Value> {
         let output = self.cli(&["logs", run, "--output", "json"]);
         let text = String::from_utf8(output.stdout).expect("log lines are UTF-8");
-        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+            .collect()
     }
 
     /// The texts of the log lines of a run.
     pub fn texts(&self, run: &str) -> Vec<String> {
-        let text = |line: Value| line["text"].as_str().unwrap_or_default().to_owned();
-        self.lines(run).into_iter().map(text).collect()
+        let lines = self.lines(run).into_iter();
+        let text = |line: Value| line.get("text")?.as_str().map(str::to_owned);
+        lines.map(|line| text(line).expect("a text")).collect()
     }
 
     /// The address of its HTTP listener.
@@ -372,9 +412,9 @@ impl Host {
     /// When it has not printed one.
     pub fn http(&self) -> String {
         let printed = self.printed();
-        let start = printed.find("http://").expect("the host prints its address");
-        let rest = &printed[start..];
-        rest.split_whitespace().next().unwrap_or_default().to_owned()
+        let mut words = printed.split_whitespace();
+        let address = words.find(|word| word.starts_with("http://"));
+        address.expect("the host prints its address").to_owned()
     }
 
     /// A value of the credentials file for people.
@@ -385,7 +425,10 @@ impl Host {
         let text = fs::read_to_string(self.path("data/credentials/operator.env"))
             .expect("the host has written credentials");
         let prefix = format!("export {name}=");
-        let line = text.lines().find_map(|line| line.strip_prefix(&prefix)).expect("the value");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&prefix))
+            .expect("the value");
         line.to_owned()
     }
 
@@ -400,16 +443,25 @@ impl Host {
     /// # Panics
     /// When there is none.
     pub fn kill_nats(&self) {
-        let pid = self.nats_pid().and_then(Pid::from_raw).expect("a NATS server");
+        let pid = self
+            .nats_pid()
+            .and_then(Pid::from_raw)
+            .expect("a NATS server");
         kill_process(pid, Signal::KILL).expect("the signal is sent");
     }
 
     /// Waits until no process mentions this host's folder.
     pub fn nothing_is_left(&self) {
         let folder = self.folder();
-        wait_within(Duration::from_secs(20), "every process of the host to be gone", || {
-            crate::processes::mentioning(&folder).is_empty().then_some(())
-        });
+        wait_within(
+            Duration::from_secs(20),
+            "every process of the host to be gone",
+            || {
+                crate::processes::mentioning(&folder)
+                    .is_empty()
+                    .then_some(())
+            },
+        );
     }
 }
 
@@ -422,17 +474,29 @@ impl Drop for Host {
         }
         if std::thread::panicking() {
             let keep = std::env::temp_dir().join("infraflow-failed-test.log");
-            drop(fs::write(keep, format!("{}\n{}", self.printed(), self.log())));
+            drop(fs::write(
+                keep,
+                format!("{}\n{}", self.printed(), self.log()),
+            ));
         }
     }
 }
 
 /// A command with a clean environment: a test does not depend on its caller's.
-#[expect(clippy::disallowed_methods, reason = "tests start the program under test")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program under test"
+)]
 pub fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
-    for name in ["PATH", "HOME", "TMPDIR", "INFRAFLOW_PLUGINS", "INFRAFLOW_TOOLS_BIN"] {
+    for name in [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "INFRAFLOW_PLUGINS",
+        "INFRAFLOW_TOOLS_BIN",
+    ] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

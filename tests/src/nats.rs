@@ -36,9 +36,16 @@ impl RawClient {
     pub fn connect(url: &str, user: &str, password: &str) -> Self {
         let address = url.trim_start_matches("nats://");
         let stream = TcpStream::connect(address).expect("a connection to NATS");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
-        let mut client = Self { stream: BufReader::new(stream) };
-        assert!(client.line().starts_with("INFO "), "the server says INFO first");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .expect("a time limit");
+        let mut client = Self {
+            stream: BufReader::new(stream),
+        };
+        assert!(
+            client.line().starts_with("INFO "),
+            "the server says INFO first"
+        );
         client.send(&format!(
             "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"user\":\"{user}\",\"pass\":\"{password}\"}}\r\nPING\r\n"
         ));
@@ -51,7 +58,10 @@ impl RawClient {
     /// # Panics
     /// When the connection is gone.
     pub fn send(&mut self, text: &str) {
-        self.stream.get_mut().write_all(text.as_bytes()).expect("the connection stands");
+        self.stream
+            .get_mut()
+            .write_all(text.as_bytes())
+            .expect("the connection stands");
     }
 
     /// Publishes.
@@ -111,13 +121,21 @@ impl RawClient {
                 ["PING"] => self.send("PONG\r\n"),
                 ["MSG", subject, _, size] | ["MSG", subject, _, _, size] => {
                     let payload = self.bytes(number(size));
-                    return Message { subject: (*subject).to_owned(), headers: String::new(), payload };
+                    return Message {
+                        subject: (*subject).to_owned(),
+                        headers: String::new(),
+                        payload,
+                    };
                 }
                 ["HMSG", subject, _, head, size] | ["HMSG", subject, _, _, head, size] => {
                     let mut bytes = self.bytes(number(size));
                     let payload = bytes.split_off(number(head));
                     let headers = String::from_utf8_lossy(&bytes).into_owned();
-                    return Message { subject: (*subject).to_owned(), headers, payload };
+                    return Message {
+                        subject: (*subject).to_owned(),
+                        headers,
+                        payload,
+                    };
                 }
                 _ => panic!("unexpected line from NATS: {line}"),
             }
@@ -170,13 +188,19 @@ impl Server {
             .expect("a free port")
             .port();
         let child = spawn_server(folder.path(), port);
-        let server = Self { child, folder, port };
+        let server = Self {
+            child,
+            folder,
+            port,
+        };
         server.wait_until_it_answers();
         server
     }
 
     fn wait_until_it_answers(&self) {
-        wait_for("the NATS server to answer", || TcpStream::connect(("127.0.0.1", self.port)).ok());
+        wait_for("the NATS server to answer", || {
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
     }
 
     /// Its address.

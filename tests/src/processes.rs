@@ -14,11 +14,15 @@ pub struct Process {
 /// Processes whose command line, working directory or environment holds a text.
 /// Zombies do not count: they run nothing.
 pub fn mentioning(text: &str) -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return vec![] };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return vec![];
+    };
     let mut found = Vec::new();
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let read = |file: &str| {
             let bytes = fs::read(entry.path().join(file)).unwrap_or_default();
             String::from_utf8_lossy(&bytes).replace('\0', " ")
@@ -37,5 +41,8 @@ pub fn mentioning(text: &str) -> Vec<Process> {
 
 /// The command line of every process, for secrets that must not be there.
 pub fn command_lines() -> Vec<String> {
-    mentioning("").into_iter().map(|process| process.command).collect()
+    mentioning("")
+        .into_iter()
+        .map(|process| process.command)
+        .collect()
 }

@@ -93,7 +93,9 @@ pub fn try_post_raw(address: &str, headers: &[(&str, &str)], body: &[u8]) -> Opt
     let retry_after = answer.headers().get("retry-after");
     Some(Answer {
         status: answer.status().as_u16(),
-        retry_after: retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned),
+        retry_after: retry_after
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
         body: answer.body_mut().read_to_string().ok()?,
     })
 }

@@ -35,7 +35,10 @@ pub fn wait_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Opt
 }
 
 /// Lets others run between two looks.
-#[expect(clippy::disallowed_methods, reason = "the pause between two looks at a value, with a deadline")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the pause between two looks at a value, with a deadline"
+)]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }

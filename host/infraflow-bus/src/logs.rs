@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use async_nats::HeaderMap;
 use infraflow_core::Timestamp;
 use infraflow_core::id::RunId;
-use infraflow_core::limits::{LOG_BYTES, LOG_LINES_PER_SECOND, LOG_QUEUE};
+use infraflow_core::limits::{LOG_BYTES, LOG_LINES_PER_SECOND, LOG_QUEUE, LOG_QUEUE_BYTES};
 use infraflow_core::line::Line;
 use infraflow_core::ports::{AttemptLog, BoxFuture, LineSink, LogBook, LogKey, Sequence};
 use infraflow_core::run::LogFacts;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::connect::Bus;
 use crate::fetch::{FetchError, Query};
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Room that a writer waits for: what a tool can print between two waits.
 const ROOM: usize = LOG_QUEUE / 4;
 
+/// The same in bytes.
+const ROOM_BYTES: u32 = 256 * 1024;
+
 /// The log lines of all runs. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct LogStore {
@@ -40,6 +43,7 @@ pub struct LogStore {
 #[derive(Debug)]
 struct Queue {
     sender: mpsc::Sender<Outgoing>,
+    bytes: Arc<Semaphore>,
     /// Nobody waits for room while NATS takes nothing.
     stuck: AtomicBool,
     _task: Task,
@@ -50,6 +54,8 @@ struct Outgoing {
     subject: async_nats::Subject,
     headers: HeaderMap,
     text: String,
+    /// Its place in the queue, in bytes.
+    _bytes: OwnedSemaphorePermit,
 }
 
 /// Some log lines, in the order in which they were stored.
@@ -73,6 +79,7 @@ impl LogStore {
             bus,
             queue: Arc::new(Queue {
                 sender,
+                bytes: Arc::new(Semaphore::new(LOG_QUEUE_BYTES)),
                 stuck: AtomicBool::new(false),
                 _task: task,
             }),
@@ -128,6 +135,7 @@ async fn send_all(bus: Bus, mut lines: mpsc::Receiver<Outgoing>) {
         subject,
         headers,
         text,
+        _bytes,
     }) = lines.recv().await
     {
         if let Err(error) = bus
@@ -228,12 +236,16 @@ impl Writer {
     fn publish(&self, number: u64, line: Line) -> bool {
         let headers = line::headers(&self.attempt, number, Timestamp::now(), &line);
         let subject = self.subject.clone();
+        let Some(bytes) = self.queue.bytes_for(&line) else {
+            return false;
+        };
         self.queue
             .sender
             .try_send(Outgoing {
                 subject,
                 headers,
                 text: line.text,
+                _bytes: bytes,
             })
             .is_ok()
     }
@@ -257,18 +269,29 @@ impl Writer {
 }
 
 impl Queue {
+    fn bytes_for(&self, line: &Line) -> Option<OwnedSemaphorePermit> {
+        let length = u32::try_from(line.text.len()).ok()?;
+        self.bytes.clone().try_acquire_many_owned(length).ok()
+    }
+
+    fn has_bytes(&self) -> bool {
+        u32::try_from(self.bytes.available_permits()).is_ok_and(|bytes| bytes >= ROOM_BYTES)
+    }
+
     async fn wait_for_room(&self) {
-        if self.sender.capacity() >= ROOM {
+        if self.sender.capacity() >= ROOM && self.has_bytes() {
             self.stuck.store(false, Ordering::Relaxed);
             return;
         }
         if self.stuck.load(Ordering::Relaxed) {
             return;
         }
-        if tokio::time::timeout(PATIENCE, self.sender.reserve_many(ROOM))
-            .await
-            .is_err()
-        {
+        let room = async {
+            // Errors mean that the queue is closed: then there is nothing to wait for.
+            drop(self.bytes.acquire_many(ROOM_BYTES).await);
+            drop(self.sender.reserve_many(ROOM).await);
+        };
+        if tokio::time::timeout(PATIENCE, room).await.is_err() {
             self.stuck.store(true, Ordering::Relaxed);
             tracing::warn!("NATS takes no log lines; they are dropped and counted until it does");
         }

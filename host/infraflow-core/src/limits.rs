@@ -197,6 +197,9 @@ pub const LOG_BYTES: ByteCount = ByteCount::mib(256);
 /// that a slow server never slows a step.
 pub const LOG_QUEUE: usize = 4_096;
 
+/// Bytes of log lines on their way to NATS, of all attempts together.
+pub const LOG_QUEUE_BYTES: usize = 32 * 1024 * 1024;
+
 // ---- tools ------------------------------------------------------------------
 
 /// How long a tool may take to end after TERM before it is killed.

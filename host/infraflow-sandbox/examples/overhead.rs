@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! plugins/build.sh && cargo run --release -p infraflow-sandbox --example overhead
+//! cargo run --release -p infraflow-sandbox --example overhead /tmp/cache   # twice: idle
 //! ```
 
 #![expect(
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use infraflow_core::mask::MaskSet;
 use infraflow_core::outcome::AttemptOutcome;
 use infraflow_core::ports::Plugins;
 use infraflow_sandbox::{Sandbox, SandboxConfig, bare};
@@ -28,7 +30,7 @@ use support::Bench;
 use support::fakes::Behaviour;
 use support::guest::{component, guest};
 
-const ROUNDS: usize = 50_000;
+const ROUNDS: usize = 20_000;
 const CONCURRENT: usize = 1_000;
 
 /// The same as the bare component does: three host calls, and the input back.
@@ -49,43 +51,64 @@ fn main() {
 
 async fn measure() {
     println!("resident at the start: {}", resident());
-    let folder = tempfile::tempdir().unwrap();
-    let new = || {
+    let new = |cache_dir: &Path| {
         Sandbox::new(SandboxConfig {
-            cache_dir: Some(folder.path().join("cache")),
+            cache_dir: Some(cache_dir.to_owned()),
             ..SandboxConfig::default()
         })
         .unwrap()
     };
-    load("compiling", &new());
-    println!("resident after compiling: {}", resident());
-    let start = Instant::now();
-    let sandbox = new();
-    println!("making a sandbox: {:?}", start.elapsed());
-    load("loading from the cache", &sandbox);
-    println!("resident, idle, with the plugins: {}", resident());
+    // With a folder: what an idle host holds. Without: everything else.
+    if let Some(folder) = std::env::args_os().nth(1) {
+        let start = Instant::now();
+        let sandbox = new(Path::new(&folder));
+        println!(
+            "making a sandbox: {:?}, resident {}",
+            start.elapsed(),
+            resident()
+        );
+        load("loading", &sandbox);
+        println!("resident, idle, with the plugins: {}", resident());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = new(folder.path());
+    load("first", &sandbox);
+    load("again", &sandbox);
+    attempts(sandbox).await;
+}
 
+async fn attempts(sandbox: Sandbox) {
     let places = SandboxConfig::default().places;
     let bare = bare::Bench::new(places).unwrap();
     let mut bench = Bench::new();
     bench.sandbox = Arc::new(sandbox);
     bench.input = serde_json::json!({ "text": "hello" });
-    // Somebody else's masks cost what they cost; ours are measured apart.
     let plugin = bench.prepare(&component(THREE_CALLS));
-    for _ in 0..3 {
-        let alone = times(async || {
-            bare.once(r#"{"text":"hello"}"#).await.unwrap();
-        });
-        let alone = alone.await;
-        let ours = times(async || {
-            let report = bench.run(plugin).await;
-            assert_eq!(report.outcome, AttemptOutcome::Succeeded);
-        });
-        let ours = ours.await;
-        println!("bare {alone}; an attempt {ours}");
-        bench.lines = Arc::default();
+    for mask in [MaskSet::default(), MaskSet::new(["masked-secret-value"])] {
+        println!("lines {}masked:", if mask.is_empty() { "not " } else { "" });
+        for _ in 0..3 {
+            let mut calls = Vec::with_capacity(ROUNDS);
+            for _ in 0..ROUNDS {
+                let mut call = bench.call(plugin);
+                call.scope.mask = mask.clone();
+                calls.push(call);
+            }
+            let calls = std::cell::RefCell::new(calls);
+            let alone = times(async || {
+                bare.once(r#"{"text":"hello"}"#).await.unwrap();
+            });
+            let alone = alone.await;
+            let ours = times(async || {
+                let call = calls.borrow_mut().pop().unwrap();
+                let report = bench.sandbox.run(call).await;
+                assert_eq!(report.outcome, AttemptOutcome::Succeeded);
+            });
+            println!("  bare {alone}; an attempt {}", ours.await);
+            bench.lines = Arc::default();
+        }
     }
-    println!("resident after {} attempts: {}", 3 * ROUNDS, resident());
+    println!("resident after {} attempts: {}", 6 * ROUNDS, resident());
     concurrent(&bench);
 }
 
@@ -116,9 +139,10 @@ fn load(how: &str, sandbox: &Sandbox) {
         let prepared = sandbox.prepare(&bytes).unwrap();
         let took = start.elapsed();
         println!(
-            "{how} {name} ({} bytes): {took:?} ({:?})",
+            "{how} {name} ({} bytes): {took:?} ({:?}), resident {}",
             bytes.len(),
-            prepared.origin
+            prepared.origin,
+            resident()
         );
     }
 }

@@ -617,11 +617,18 @@ async fn end_what_is_left(child: &Child, all_read: bool) -> Result<(), RunError>
     }
 }
 
+/// Reads a pipe to its end, no faster than its lines find room: a tool that
+/// prints more waits at its full pipe.
 async fn drain(mut pipe: pipe::Receiver, sink: &mut dyn Sink) {
+    /// What is handed on between two waits: no more lines than there is room for.
+    const PIECE: usize = 1024;
     let mut buffer = vec![0_u8; 64 * 1024];
     // A pipe that cannot be read any more has ended.
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
-        sink.push(buffer.get(..count).unwrap_or_default());
+        for piece in buffer.get(..count).unwrap_or_default().chunks(PIECE) {
+            sink.room().await;
+            sink.push(piece);
+        }
     }
 }
 

@@ -2,10 +2,14 @@
 
 use infraflow_core::limits::ByteCount;
 use infraflow_core::line::{Level, LineSplitter, Stream};
-use infraflow_core::ports::{LineSink, ToolScope};
+use infraflow_core::ports::{BoxFuture, LineSink, ToolScope};
 
 /// Takes what a process prints on one of its streams.
 pub(crate) trait Sink: Send {
+    /// Waits a bounded time until there is room for another piece. Cancel-safe.
+    fn room(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// A piece, cut anywhere.
     fn push(&mut self, piece: &[u8]);
     /// There is no more.
@@ -68,6 +72,10 @@ impl<'a> LogLines<'a> {
 }
 
 impl Sink for LogLines<'_> {
+    fn room(&self) -> BoxFuture<'_, ()> {
+        self.lines.room()
+    }
+
     fn push(&mut self, piece: &[u8]) {
         self.splitter.push(piece, |line| self.lines.line(line));
     }
@@ -80,7 +88,14 @@ impl Sink for LogLines<'_> {
 /// Hands a stream to two sinks.
 pub(crate) struct Both<A, B>(pub(crate) A, pub(crate) B);
 
-impl<A: Sink, B: Sink> Sink for Both<A, B> {
+impl<A: Sink + Sync, B: Sink + Sync> Sink for Both<A, B> {
+    fn room(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.0.room().await;
+            self.1.room().await;
+        })
+    }
+
     fn push(&mut self, piece: &[u8]) {
         self.0.push(piece);
         self.1.push(piece);
@@ -93,6 +108,10 @@ impl<A: Sink, B: Sink> Sink for Both<A, B> {
 }
 
 impl<S: Sink + ?Sized> Sink for &mut S {
+    fn room(&self) -> BoxFuture<'_, ()> {
+        (**self).room()
+    }
+
     fn push(&mut self, piece: &[u8]) {
         (**self).push(piece);
     }
@@ -116,6 +135,11 @@ impl<'a> LevelLines<'a> {
             splitters: levels.map(splitter),
             lines: &*scope.lines,
         }
+    }
+
+    /// Waits a bounded time until there is room for more lines.
+    pub(crate) fn room(&self) -> BoxFuture<'a, ()> {
+        self.lines.room()
     }
 
     /// Takes whole lines, without the last one's end.

@@ -60,7 +60,11 @@ impl Banner {
                 .map(|source| ("webhook", format!("{}/webhooks/{source}", self.http))),
         );
         match &self.nats {
-            Nats::Embedded { url, storage, credentials } => {
+            Nats::Embedded {
+                url,
+                storage,
+                credentials,
+            } => {
                 rows.push(("nats", format!("{url} (embedded; sync {storage})")));
                 rows.push(("data", self.data_dir.to_string()));
                 rows.push(("credentials", credentials.to_string()));
@@ -70,7 +74,10 @@ impl Banner {
                 rows.push(("data", self.data_dir.to_string()));
             }
         }
-        rows.push(("workflows", format!("{} from {}", self.workflows, self.workflow_folder)));
+        rows.push((
+            "workflows",
+            format!("{} from {}", self.workflows, self.workflow_folder),
+        ));
         let jail = if self.jail.ok {
             self.jail.summary.clone()
         } else {
@@ -78,9 +85,15 @@ impl Banner {
         };
         rows.push(("jail", jail));
         let version = env!("CARGO_PKG_VERSION");
-        let mut text = format!("{}\n\n", styled(GREEN, &format!("infraflow {version} is ready")));
+        let mut text = format!(
+            "{}\n\n",
+            styled(GREEN, &format!("infraflow {version} is ready"))
+        );
         for (name, value) in rows {
-            text.push_str(&format!("  {}  {value}\n", styled(DIM, &format!("{name:<11}"))));
+            text.push_str(&format!(
+                "  {}  {value}\n",
+                styled(DIM, &format!("{name:<11}"))
+            ));
         }
         for problem in &self.workflow_problems {
             text.push_str(&format!("\n{}\n", styled(YELLOW, problem)));

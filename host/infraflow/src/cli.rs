@@ -8,7 +8,12 @@ use crate::output::Format;
 /// Event-driven automation for infrastructure: git pushes and messages start
 /// workflows, whose steps are sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
-#[command(name = "infraflow", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "infraflow",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -49,7 +49,10 @@ impl NatsAccess {
         if self.password.is_empty() {
             return Credentials::Anonymous;
         }
-        Credentials::Password { user: self.user.clone(), password: self.password.clone() }
+        Credentials::Password {
+            user: self.user.clone(),
+            password: self.password.clone(),
+        }
     }
 }
 
@@ -70,6 +73,9 @@ mod tests {
         fs::write(&path, access.to_text()).unwrap();
         assert!(NatsAccess::read(&path).is_ok_and(|read| read == access));
         fs::write(&path, "export NATS_URL=x\n").unwrap();
-        assert_eq!(NatsAccess::read(&path).err(), Some("it does not set NATS_USER".to_owned()));
+        assert_eq!(
+            NatsAccess::read(&path).err(),
+            Some("it does not set NATS_USER".to_owned())
+        );
     }
 }

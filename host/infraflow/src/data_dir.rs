@@ -43,16 +43,27 @@ impl DataDir {
     /// Makes what is missing.
     pub(crate) fn prepare(&self) -> Result<(), DataDirError> {
         self.folder(&self.0, 0o711)?;
-        for (name, mode) in [("nats", 0o700), ("credentials", 0o700), ("keys", 0o700), ("cache", 0o700)]
-        {
+        for (name, mode) in [
+            ("nats", 0o700),
+            ("credentials", 0o700),
+            ("keys", 0o700),
+            ("cache", 0o700),
+        ] {
             self.folder(&self.0.join(name), mode)?;
         }
         Ok(())
     }
 
     fn folder(&self, path: &Utf8Path, mode: u32) -> Result<(), DataDirError> {
-        let failed = |source| DataDirError { path: path.to_owned(), source };
-        match fs::DirBuilder::new().recursive(true).mode(mode).create(path) {
+        let failed = |source| DataDirError {
+            path: path.to_owned(),
+            source,
+        };
+        match fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+        {
             Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed),
             Err(source) => Err(failed(source)),
         }
@@ -86,7 +97,10 @@ impl DataDir {
     /// This host's name: drawn once, the same over restarts.
     pub(crate) fn host_name(&self) -> Result<HostName, DataDirError> {
         let path = self.0.join("host-name");
-        let failed = |source| DataDirError { path: path.clone(), source };
+        let failed = |source| DataDirError {
+            path: path.clone(),
+            source,
+        };
         match fs::read_to_string(&path) {
             Ok(text) => HostName::new(text.trim())
                 .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error))),
@@ -104,7 +118,10 @@ impl DataDir {
     /// the stored states.
     pub(crate) fn blob_key(&self) -> Result<BlobKey, DataDirError> {
         let path = self.0.join("keys/blobs.key");
-        let failed = |source| DataDirError { path: path.clone(), source };
+        let failed = |source| DataDirError {
+            path: path.clone(),
+            source,
+        };
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -123,7 +140,10 @@ impl DataDir {
     /// Writes a file that only its owner reads, whole or not at all.
     pub(crate) fn write_private(&self, name: &str, text: &str) -> Result<(), DataDirError> {
         let path = self.0.join(name);
-        let failed = |source| DataDirError { path: path.clone(), source };
+        let failed = |source| DataDirError {
+            path: path.clone(),
+            source,
+        };
         let temporary = self.0.join(format!("{name}.new"));
         let write = || -> io::Result<()> {
             // A leftover of a killed host may have other permissions.
@@ -181,7 +201,11 @@ mod tests {
         data.blob_key().unwrap();
         data.write_private("credentials/host.env", "x").unwrap();
         let mode = |name: &str| {
-            fs::metadata(data.path().join(name)).unwrap().permissions().mode() & 0o777
+            fs::metadata(data.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777
         };
         assert_eq!(mode(""), 0o711);
         for folder in ["nats", "credentials", "keys", "cache"] {
@@ -199,6 +223,9 @@ mod tests {
         data.write_private("keys/blobs.key", "nonsense").unwrap();
         let error = data.blob_key().unwrap_err();
         assert!(error.to_string().contains("keys/blobs.key"), "{error}");
-        assert_eq!(fs::read(data.path().join("keys/blobs.key")).unwrap(), b"nonsense");
+        assert_eq!(
+            fs::read(data.path().join("keys/blobs.key")).unwrap(),
+            b"nonsense"
+        );
     }
 }

@@ -118,7 +118,12 @@ impl EmbeddedNats {
             keep_alive(watchdog, spec, service, stop_asked).await;
             is_stopped.send_replace(true);
         });
-        Ok(Self { host, stop, stopped, _keeper: keeper })
+        Ok(Self {
+            host,
+            stop,
+            stopped,
+            _keeper: keeper,
+        })
     }
 
     /// Ends the server in order, and returns when it is gone.
@@ -149,7 +154,11 @@ fn write_files(data: &DataDir, port: u16, sync: Sync) -> Result<NatsAccess, Embe
             Ok(known) => known.password,
             Err(_) => random_hex::<16>()?,
         };
-        Ok(NatsAccess { url: url.clone(), user: user.to_owned(), password })
+        Ok(NatsAccess {
+            url: url.clone(),
+            user: user.to_owned(),
+            password,
+        })
     };
     let host = access(&data.host_credentials(), "host")?;
     let operator = access(&data.operator_credentials(), "operator")?;
@@ -158,10 +167,13 @@ fn write_files(data: &DataDir, port: u16, sync: Sync) -> Result<NatsAccess, Embe
     let config = SERVER_CONFIG
         .replace("@PORT@", &port.to_string())
         .replace("@DATA@", data.path().as_str())
-        .replace("@SYNC@", match sync {
-            Sync::Always => "always",
-            Sync::Relaxed => "\"2m\"",
-        })
+        .replace(
+            "@SYNC@",
+            match sync {
+                Sync::Always => "always",
+                Sync::Relaxed => "\"2m\"",
+            },
+        )
         .replace("@HOST_PASSWORD@", &host.password)
         .replace("@OPERATOR_PASSWORD@", &operator.password);
     data.write_private("nats/server.conf", &config)?;
@@ -171,7 +183,10 @@ fn write_files(data: &DataDir, port: u16, sync: Sync) -> Result<NatsAccess, Embe
 fn service_spec(data: &DataDir, program: Utf8PathBuf) -> ServiceSpec {
     ServiceSpec {
         program,
-        arguments: vec!["--config".to_owned(), data.nats().join("server.conf").into_string()],
+        arguments: vec![
+            "--config".to_owned(),
+            data.nats().join("server.conf").into_string(),
+        ],
         environment: vec![("GOMEMLIMIT".to_owned(), MEMORY_AIM.to_owned())],
         directory: data.nats(),
         log: data.nats().join("server.log"),
@@ -180,10 +195,13 @@ fn service_spec(data: &DataDir, program: Utf8PathBuf) -> ServiceSpec {
 }
 
 async fn start_service(watchdog: &Watchdog, spec: &ServiceSpec) -> Result<Service, EmbeddedError> {
-    watchdog.spawn_service(spec.clone()).await.map_err(|error| EmbeddedError::Spawn {
-        program: spec.program.clone(),
-        reason: chain(&error),
-    })
+    watchdog
+        .spawn_service(spec.clone())
+        .await
+        .map_err(|error| EmbeddedError::Spawn {
+            program: spec.program.clone(),
+            reason: chain(&error),
+        })
 }
 
 async fn wait_until_it_answers(
@@ -211,7 +229,10 @@ async fn wait_until_it_answers(
             }
         };
         if Instant::now() >= deadline {
-            return Err(EmbeddedError::Silent { log: log.clone(), reason });
+            return Err(EmbeddedError::Silent {
+                log: log.clone(),
+                reason,
+            });
         }
         tokio::time::sleep(PROBE_DELAY).await;
     }
@@ -276,5 +297,10 @@ fn tail_of(log: &Utf8PathBuf) -> String {
     };
     let text = read().unwrap_or_else(|error| format!("(not readable: {error})"));
     let lines: Vec<&str> = text.lines().rev().take(8).collect();
-    lines.into_iter().rev().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    lines
+        .into_iter()
+        .rev()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }

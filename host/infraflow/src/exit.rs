@@ -66,12 +66,20 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with a message.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), is_silent: false }
+        Self {
+            exit,
+            message: message.into(),
+            is_silent: false,
+        }
     }
 
     /// An exit whose reason the user has seen.
     pub(crate) fn silent(exit: Exit) -> Self {
-        Self { exit, message: String::new(), is_silent: true }
+        Self {
+            exit,
+            message: String::new(),
+            is_silent: true,
+        }
     }
 
     /// A failure of this program or its machine.

@@ -34,15 +34,26 @@ impl FaultyJournals {
         let point = std::env::var("INFRAFLOW_KILL").ok().and_then(|text| {
             let mut parts = text.split(':').map(str::to_owned);
             let (side, entry) = (parts.next()?, parts.next()?);
-            Some(Point { side, entry, nth: parts.next()?.parse().ok()? })
+            Some(Point {
+                side,
+                entry,
+                nth: parts.next()?.parse().ok()?,
+            })
         });
-        Self { inner, point, seen: AtomicUsize::new(0) }
+        Self {
+            inner,
+            point,
+            seen: AtomicUsize::new(0),
+        }
     }
 
     /// Whether this record is the one to die at.
     fn is_due(&self, record: &RecordEnvelope) -> Option<&Point> {
         let point = self.point.as_ref()?;
-        let holds = record.entries.iter().any(|entry| entry.name() == point.entry);
+        let holds = record
+            .entries
+            .iter()
+            .any(|entry| entry.name() == point.entry);
         if !holds {
             return None;
         }
@@ -53,14 +64,24 @@ impl FaultyJournals {
 
 fn die(point: &Point) -> ! {
     if let Ok(path) = std::env::var("INFRAFLOW_KILL_LOG") {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path);
         if let Ok(mut file) = file {
-            drop(writeln!(file, "{}:{}:{}", point.side, point.entry, point.nth));
+            drop(writeln!(
+                file,
+                "{}:{}:{}",
+                point.side, point.entry, point.nth
+            ));
             drop(file.sync_all());
         }
     }
     let me = rustix::process::getpid();
-    drop(rustix::process::kill_process(me, rustix::process::Signal::KILL));
+    drop(rustix::process::kill_process(
+        me,
+        rustix::process::Signal::KILL,
+    ));
     std::process::abort();
 }
 

@@ -57,12 +57,27 @@ impl Health {
             Readiness::Draining => Some("the host shuts down".to_owned()),
         };
         let checks = vec![
-            Check { name: "nats", problem: connection },
-            Check { name: "events", problem: problem_of(self.events.health()) },
-            Check { name: "work", problem: problem_of(self.work.health()) },
-            Check { name: "engine", problem: engine },
+            Check {
+                name: "nats",
+                problem: connection,
+            },
+            Check {
+                name: "events",
+                problem: problem_of(self.events.health()),
+            },
+            Check {
+                name: "work",
+                problem: problem_of(self.work.health()),
+            },
+            Check {
+                name: "engine",
+                problem: engine,
+            },
         ];
-        HealthReport { checks, storage: self.storage }
+        HealthReport {
+            checks,
+            storage: self.storage,
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use axum::Router;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -24,8 +24,11 @@ pub(crate) fn router(webhooks: Router, health: Arc<Health>) -> Router {
 
 async fn readyz(State(health): State<Arc<Health>>) -> Response {
     let report = health.look();
-    let status =
-        if report.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if report.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let checks: serde_json::Map<_, _> = report
         .checks
         .iter()

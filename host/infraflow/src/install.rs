@@ -42,7 +42,9 @@ pub(crate) fn plugins() -> Option<Utf8PathBuf> {
 }
 
 fn beside_program(places: &[&str]) -> Vec<Utf8PathBuf> {
-    let folder = program().ok().and_then(|program| program.parent().map(Utf8Path::to_owned));
+    let folder = program()
+        .ok()
+        .and_then(|program| program.parent().map(Utf8Path::to_owned));
     places
         .iter()
         .filter_map(|place| Some(folder.as_ref()?.join(place)))
@@ -52,7 +54,9 @@ fn beside_program(places: &[&str]) -> Vec<Utf8PathBuf> {
 /// In a checkout the program lies in `target/<profile>/`, and what set-up and
 /// builds make lies at the top.
 fn from_ancestors(place: &str) -> Vec<Utf8PathBuf> {
-    let Ok(program) = program() else { return vec![] };
+    let Ok(program) = program() else {
+        return vec![];
+    };
     program
         .ancestors()
         .skip(1)

@@ -47,7 +47,11 @@ fn main() -> ExitCode {
             let is_error = error.use_stderr();
             // Help and errors go where clap sends them.
             drop(error.print());
-            return if is_error { Exit::Usage.into() } else { Exit::Success.into() };
+            return if is_error {
+                Exit::Usage.into()
+            } else {
+                Exit::Success.into()
+            };
         }
     };
     finish(commands::dispatch(cli))

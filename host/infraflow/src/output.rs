@@ -51,7 +51,6 @@ pub(crate) fn report_style() -> infraflow_workflow::diagnostic::Style {
 }
 
 /// Prints a message beside the data: on standard error.
-#[expect(clippy::print_stderr, reason = "the one place that writes messages for people")]
 pub(crate) fn note(text: &str) {
     anstream::eprintln!("{text}");
 }
@@ -65,8 +64,8 @@ pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
 
 /// Prints a document as one line of JSON.
 pub(crate) fn json_line(document: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(document)
-        .map_err(|error| Failure::internal("write JSON", &error))?;
+    let text =
+        serde_json::to_string(document).map_err(|error| Failure::internal("write JSON", &error))?;
     line(&text)
 }
 
@@ -80,7 +79,11 @@ pub(crate) fn table_text(headers: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(headers.iter().map(|header| styled(BOLD, &header.to_uppercase())));
+    table.set_header(
+        headers
+            .iter()
+            .map(|header| styled(BOLD, &header.to_uppercase())),
+    );
     for row in rows {
         table.add_row(row);
     }
@@ -88,7 +91,10 @@ pub(crate) fn table_text(headers: &[&str], rows: Vec<Vec<String>>) -> String {
         column.set_padding((0, 2));
     }
     let text = table.to_string();
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A text in a style; `anstream` takes the style out where there is no terminal.
@@ -211,7 +217,10 @@ mod tests {
 
     #[test]
     fn tables_are_aligned() {
-        let text = table_text(&["a", "bb"], vec![vec!["xxx".into(), "y".into()], vec!["z".into(), "w".into()]]);
+        let text = table_text(
+            &["a", "bb"],
+            vec![vec!["xxx".into(), "y".into()], vec!["z".into(), "w".into()]],
+        );
         let plain = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(plain, "A    BB\nxxx  y\nz    w");
     }

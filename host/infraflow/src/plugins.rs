@@ -63,11 +63,15 @@ pub(crate) fn load(folder: &Utf8Path, sandbox: &Sandbox) -> Result<PluginCatalog
     let mut plugins = Vec::new();
     for path in components(folder)? {
         let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-        let prepared = sandbox.prepare(&bytes).map_err(|error| PluginsError::Component {
-            path: path.clone(),
-            reason: crate::exit::chain(&error),
-        })?;
-        let granted = grants.values().find(|granted| granted.digest == prepared.digest);
+        let prepared = sandbox
+            .prepare(&bytes)
+            .map_err(|error| PluginsError::Component {
+                path: path.clone(),
+                reason: crate::exit::chain(&error),
+            })?;
+        let granted = grants
+            .values()
+            .find(|granted| granted.digest == prepared.digest);
         if granted.is_none() {
             tracing::warn!(
                 plugin = %prepared.manifest.name,
@@ -86,12 +90,18 @@ pub(crate) fn load(folder: &Utf8Path, sandbox: &Sandbox) -> Result<PluginCatalog
 }
 
 fn unreadable(path: &Utf8Path, error: &std::io::Error) -> PluginsError {
-    PluginsError::Unreadable { path: path.to_owned(), reason: error.to_string() }
+    PluginsError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 fn components(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PluginsError> {
     let mut paths = Vec::new();
-    for entry in folder.read_dir_utf8().map_err(|error| unreadable(folder, &error))? {
+    for entry in folder
+        .read_dir_utf8()
+        .map_err(|error| unreadable(folder, &error))?
+    {
         let entry = entry.map_err(|error| unreadable(folder, &error))?;
         if entry.path().extension() == Some("wasm") {
             paths.push(entry.path().to_owned());
@@ -121,7 +131,13 @@ fn granted(name: Value<'_>, value: Value<'_>) -> Read<(PluginName, Granted)> {
     let digest = fields.required("digest", Value::parse);
     let capabilities = fields.required("grants", |value| value.each(capability));
     file?;
-    Ok((name?, Granted { digest: digest?, capabilities: capabilities?.into() }))
+    Ok((
+        name?,
+        Granted {
+            digest: digest?,
+            capabilities: capabilities?.into(),
+        },
+    ))
 }
 
 fn capability(value: Value<'_>) -> Read<Capability> {

@@ -30,8 +30,14 @@ impl ConfiguredSecrets {
 
 impl Secrets for ConfiguredSecrets {
     fn read(&self, name: &SecretName) -> Result<Secret, SecretError> {
-        let place = self.0.get(name).ok_or_else(|| SecretError::Unknown(name.clone()))?;
-        let unreadable = |reason: String| SecretError::Unreadable { name: name.clone(), reason };
+        let place = self
+            .0
+            .get(name)
+            .ok_or_else(|| SecretError::Unknown(name.clone()))?;
+        let unreadable = |reason: String| SecretError::Unreadable {
+            name: name.clone(),
+            reason,
+        };
         let value = match place {
             SecretPlace::File(path) => {
                 let mut text = String::new();
@@ -50,7 +56,11 @@ impl Secrets for ConfiguredSecrets {
         }
         let one_line = value.strip_suffix('\n').unwrap_or(&value);
         // A key ends with a newline, a password does not.
-        let value = if one_line.contains('\n') { value.as_str() } else { one_line };
+        let value = if one_line.contains('\n') {
+            value.as_str()
+        } else {
+            one_line
+        };
         if u64::try_from(value.len()).unwrap_or(0) < SECRET_MIN.0 {
             return Err(unreadable(format!(
                 "it has less than {SECRET_MIN}: such a short text cannot be masked in logs"
@@ -80,7 +90,10 @@ mod tests {
     fn values() {
         assert_eq!(read(b"password1\n"), Ok("password1".into()));
         assert_eq!(read(b"password1"), Ok("password1".into()));
-        assert_eq!(read(b"-----BEGIN\nx\n-----END\n"), Ok("-----BEGIN\nx\n-----END\n".into()));
+        assert_eq!(
+            read(b"-----BEGIN\nx\n-----END\n"),
+            Ok("-----BEGIN\nx\n-----END\n".into())
+        );
     }
 
     #[test]
@@ -92,10 +105,16 @@ mod tests {
         ] {
             let error = read(content).unwrap_err();
             assert!(error.contains(expected), "{error}");
-            assert!(!error.contains("short") && !error.contains("xxx"), "{error}");
+            assert!(
+                !error.contains("short") && !error.contains("xxx"),
+                "{error}"
+            );
         }
         let none = ConfiguredSecrets::new(BTreeMap::new());
         let error = none.read(&SecretName::new("nope").unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "secret `nope` is not in the configuration");
+        assert_eq!(
+            error.to_string(),
+            "secret `nope` is not in the configuration"
+        );
     }
 }

@@ -13,14 +13,20 @@ impl Drop for Task {
 }
 
 /// Starts a task that its owner ends.
-#[expect(clippy::disallowed_methods, reason = "one of the two places of the binary that start tasks")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one of the two places of the binary that start tasks"
+)]
 pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Task {
     Task(tokio::spawn(work))
 }
 
 /// Starts a task that ends by itself: the answer to one request, which has a
 /// deadline.
-#[expect(clippy::disallowed_methods, reason = "one of the two places of the binary that start tasks")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one of the two places of the binary that start tasks"
+)]
 pub(crate) fn spawn_short(work: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(work);
 }

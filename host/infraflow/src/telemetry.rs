@@ -7,8 +7,13 @@ use tracing_subscriber::EnvFilter;
 /// Starts it. `INFRAFLOW_LOG` says what is shown, as `tracing` filters do;
 /// `verbose` raises the default.
 pub(crate) fn start(verbose: bool) {
-    let default = if verbose { "debug,async_nats=info,hyper=info" } else { "info,async_nats=warn" };
-    let filter = EnvFilter::try_from_env("INFRAFLOW_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let default = if verbose {
+        "debug,async_nats=info,hyper=info"
+    } else {
+        "info,async_nats=warn"
+    };
+    let filter =
+        EnvFilter::try_from_env("INFRAFLOW_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -100,8 +100,12 @@ struct Signals {
 
 impl Signals {
     fn open() -> Result<Self, Failure> {
-        let open = |kind| signal(kind).map_err(|error| Failure::internal("listen for signals", &error));
-        Ok(Self { interrupt: open(SignalKind::interrupt())?, terminate: open(SignalKind::terminate())? })
+        let open =
+            |kind| signal(kind).map_err(|error| Failure::internal("listen for signals", &error));
+        Ok(Self {
+            interrupt: open(SignalKind::interrupt())?,
+            terminate: open(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {
@@ -114,7 +118,8 @@ impl Signals {
 
 async fn start(config: Config) -> Result<Host, Failure> {
     let data = DataDir::at(absolute(&config.data_dir)?);
-    data.prepare().map_err(|error| Failure::internal("start", &error))?;
+    data.prepare()
+        .map_err(|error| Failure::internal("start", &error))?;
     let program = install::program().map_err(|error| Failure::new(Exit::Failure, error))?;
     let watchdog = start_watchdog(&data, &program).await?;
     let secrets = Arc::new(ConfiguredSecrets::new(config.secrets.clone()));
@@ -129,16 +134,31 @@ async fn start(config: Config) -> Result<Host, Failure> {
     );
     let (sandbox, catalog) = sandbox?;
     let Connected { bus, logs, nats } = server?;
-    let parts = Parts { config, data, program, watchdog, secrets, sandbox, catalog, bus, logs, nats };
+    let parts = Parts {
+        config,
+        data,
+        program,
+        watchdog,
+        secrets,
+        sandbox,
+        catalog,
+        bus,
+        logs,
+        nats,
+    };
     assemble(parts, listener, address, webhook_sources).await
 }
 
 fn absolute(path: &camino::Utf8Path) -> Result<Utf8PathBuf, Failure> {
-    camino::absolute_utf8(path).map_err(|error| Failure::internal("find the data directory", &error))
+    camino::absolute_utf8(path)
+        .map_err(|error| Failure::internal("find the data directory", &error))
 }
 
 /// Starts a watchdog for a data directory.
-pub(crate) async fn start_watchdog(data: &DataDir, program: &camino::Utf8Path) -> Result<Watchdog, Failure> {
+pub(crate) async fn start_watchdog(
+    data: &DataDir,
+    program: &camino::Utf8Path,
+) -> Result<Watchdog, Failure> {
     let config = WatchdogConfig {
         program: program.to_owned(),
         arguments: vec!["watchdog".to_owned()],
@@ -163,14 +183,19 @@ async fn load_plugins(
     let cache_dir = data.component_cache().into_std_path_buf();
     // Compiling blocks.
     let loaded = tokio::task::spawn_blocking(move || {
-        let sandbox = Sandbox::new(SandboxConfig { cache_dir: Some(cache_dir), ..SandboxConfig::default() })
-            .map_err(|error| Failure::internal("set up the sandbox", &error))?;
+        let sandbox = Sandbox::new(SandboxConfig {
+            cache_dir: Some(cache_dir),
+            ..SandboxConfig::default()
+        })
+        .map_err(|error| Failure::internal("set up the sandbox", &error))?;
         let folder = folder.ok_or(plugins::PluginsError::NoFolder);
         let catalog = folder.and_then(|folder| plugins::load(&folder, &sandbox));
         let catalog = catalog.map_err(|error| Failure::new(Exit::Invalid, error.to_string()))?;
         Ok((Arc::new(sandbox), catalog))
     });
-    loaded.await.map_err(|error| Failure::internal("load plugins", &error))?
+    loaded
+        .await
+        .map_err(|error| Failure::internal("load plugins", &error))?
 }
 
 // ---- NATS --------------------------------------------------------------------------
@@ -187,17 +212,25 @@ async fn connect(
     watchdog: Watchdog,
     _secrets: &ConfiguredSecrets,
 ) -> Result<Connected, Failure> {
-    let name = data.host_name().map_err(|error| Failure::internal("start", &error))?;
+    let name = data
+        .host_name()
+        .map_err(|error| Failure::internal("start", &error))?;
     let (url, credentials, nats) = match &config.nats {
-        NatsConfig::Embedded { port, sync, program } => {
+        NatsConfig::Embedded {
+            port,
+            sync,
+            program,
+        } => {
             let nats = EmbeddedNats::start(watchdog, data, *port, *sync, program.as_ref())
                 .await
                 .map_err(|error| Failure::new(Exit::Unreachable, chain(&error)))?;
             (nats.host.url.clone(), nats.host.credentials(), Some(nats))
         }
-        NatsConfig::External(external) => {
-            (external.url.clone(), external_credentials(config, external)?, None)
-        }
+        NatsConfig::External(external) => (
+            external.url.clone(),
+            external_credentials(config, external)?,
+            None,
+        ),
     };
     let connect = |what: &str| {
         Bus::connect(BusConfig {
@@ -214,7 +247,9 @@ async fn connect(
         .await
         .map_err(|error| Failure::new(Exit::Invalid, chain(&error)))?;
     if nats.is_none() {
-        bus.own(&name).await.map_err(|error| Failure::new(Exit::Conflict, chain(&error)))?;
+        bus.own(&name)
+            .await
+            .map_err(|error| Failure::new(Exit::Conflict, chain(&error)))?;
     }
     Ok(Connected { bus, logs, nats })
 }
@@ -225,10 +260,17 @@ fn topology(config: &Config) -> TopologyConfig {
         NatsConfig::External(external) => external.replicas,
     };
     let retention = &config.retention;
-    let bytes_max = [("EVENTS", retention.events), ("RUNS", retention.runs), ("LOGS", retention.logs)]
-        .map(|(stream, bytes)| (stream.to_owned(), bytes.0))
-        .to_vec();
-    TopologyConfig { replicas, bytes_max }
+    let bytes_max = [
+        ("EVENTS", retention.events),
+        ("RUNS", retention.runs),
+        ("LOGS", retention.logs),
+    ]
+    .map(|(stream, bytes)| (stream.to_owned(), bytes.0))
+    .to_vec();
+    TopologyConfig {
+        replicas,
+        bytes_max,
+    }
 }
 
 // ---- sources and tools -------------------------------------------------------------
@@ -352,11 +394,23 @@ async fn assemble(
     address: SocketAddr,
     webhook_sources: Vec<WebhookSource>,
 ) -> Result<Host, Failure> {
-    let Parts { config, data, program, watchdog, secrets, sandbox, catalog, bus, logs, nats } = parts;
-    let internal = |what: &'static str| {
-        move |error: &dyn std::error::Error| Failure::internal(what, error)
-    };
-    let host_name = data.host_name().map_err(|error| internal("start")(&error))?;
+    let Parts {
+        config,
+        data,
+        program,
+        watchdog,
+        secrets,
+        sandbox,
+        catalog,
+        bus,
+        logs,
+        nats,
+    } = parts;
+    let internal =
+        |what: &'static str| move |error: &dyn std::error::Error| Failure::internal(what, error);
+    let host_name = data
+        .host_name()
+        .map_err(|error| internal("start")(&error))?;
     let key = data.blob_key().map_err(|error| internal("start")(&error))?;
     let blobs: Arc<dyn Blobs> = Arc::new(SealedBlobs::new(bus.clone(), key));
     let jail_config = jail_config(&config, program);
@@ -434,7 +488,11 @@ async fn assemble(
         spawn(serve(api, requests)),
         spawn(workflow_dir::follow(workflow_dir.clone(), engine.clone())),
         spawn(upkeep::streams(bus.clone(), engine.clone())),
-        spawn(upkeep::workspaces(workspaces, engine.clone(), config.retention.workspaces)),
+        spawn(upkeep::workspaces(
+            workspaces,
+            engine.clone(),
+            config.retention.workspaces,
+        )),
     ];
     let banner = Banner {
         http: base,
@@ -444,7 +502,9 @@ async fn assemble(
                 storage,
                 credentials: data.operator_credentials(),
             },
-            (None, NatsConfig::External(external)) => Nats::External { url: external.url.clone() },
+            (None, NatsConfig::External(external)) => Nats::External {
+                url: external.url.clone(),
+            },
             (None, NatsConfig::Embedded { .. }) => Nats::External { url: String::new() },
         },
         data_dir: data.path().to_owned(),
@@ -478,7 +538,9 @@ fn journals(bus: &Bus) -> Arc<dyn Journals> {
 /// The journals; in test builds with faults before and after each append.
 #[cfg(feature = "faults")]
 fn journals(bus: &Bus) -> Arc<dyn Journals> {
-    Arc::new(crate::faults::FaultyJournals::new(JournalStore::new(bus.clone())))
+    Arc::new(crate::faults::FaultyJournals::new(JournalStore::new(
+        bus.clone(),
+    )))
 }
 
 fn engine_config(
@@ -505,8 +567,10 @@ fn engine_config(
 }
 
 /// Workflows that ship with the program.
-const SHIPPED: [(&str, &str); 1] =
-    [("playbook.yaml", include_str!("../../../workflows/playbook.yaml"))];
+const SHIPPED: [(&str, &str); 1] = [(
+    "playbook.yaml",
+    include_str!("../../../workflows/playbook.yaml"),
+)];
 
 async fn import_shipped(engine: &Engine) -> Result<(), Failure> {
     for (name, text) in SHIPPED {
@@ -521,12 +585,13 @@ async fn import_shipped(engine: &Engine) -> Result<(), Failure> {
 
 fn storage(config: &Config) -> &'static str {
     match &config.nats {
-        NatsConfig::Embedded { sync: Sync::Always, .. } => {
-            "always: confirmed records survive a power loss"
-        }
-        NatsConfig::Embedded { sync: Sync::Relaxed, .. } => {
-            "relaxed: a power loss may lose the last two minutes"
-        }
+        NatsConfig::Embedded {
+            sync: Sync::Always, ..
+        } => "always: confirmed records survive a power loss",
+        NatsConfig::Embedded {
+            sync: Sync::Relaxed,
+            ..
+        } => "relaxed: a power loss may lose the last two minutes",
         NatsConfig::External(_) => "as the external server is set up",
     }
 }
@@ -552,7 +617,10 @@ fn example_workflow(engine: &Engine) -> Option<String> {
     let current = engine.catalog().current();
     let startable = current.entries.iter().filter_map(|entry| {
         let workflow = current.table.workflow(&entry.stored.name)?;
-        let is_manual = workflow.triggers.iter().any(|t| matches!(t.filter, Filter::Manual));
+        let is_manual = workflow
+            .triggers
+            .iter()
+            .any(|t| matches!(t.filter, Filter::Manual));
         (is_manual && entry.stored.origin != "shipped").then(|| workflow.name.to_string())
     });
     startable.min_by_key(|name| (name != "hello", name.clone()))
@@ -564,7 +632,10 @@ async fn serve_http(listener: TcpListener, router: axum::Router, stop: watch::Re
         // An error means that the host is gone.
         drop(stop.wait_for(|stop| *stop).await);
     };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+    if let Err(error) = axum::serve(listener, router)
+        .with_graceful_shutdown(stopped)
+        .await
+    {
         tracing::error!(%error, "HTTP ended");
     }
 }

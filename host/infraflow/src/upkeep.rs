@@ -44,7 +44,9 @@ pub(crate) async fn workspaces(workspaces: Workspaces, engine: Arc<Engine>, kept
             Err(error) => tracing::warn!(%error, "workspaces not listed"),
             Ok(entries) => {
                 for entry in entries {
-                    let age = SystemTime::now().duration_since(entry.modified).unwrap_or_default();
+                    let age = SystemTime::now()
+                        .duration_since(entry.modified)
+                        .unwrap_or_default();
                     if !is_done_with(&engine, entry.run, age, kept) {
                         continue;
                     }

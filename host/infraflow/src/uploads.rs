@@ -43,7 +43,10 @@ impl Uploads {
         }
         let upload = uploads
             .entry(piece.upload.clone())
-            .or_insert_with(|| Upload { bytes: vec![], touched: Instant::now() });
+            .or_insert_with(|| Upload {
+                bytes: vec![],
+                touched: Instant::now(),
+            });
         upload.touched = Instant::now();
         let offset = usize::try_from(piece.offset).map_err(|error| error.to_string())?;
         if offset > upload.bytes.len() {
@@ -67,8 +70,10 @@ impl Uploads {
 
 fn make_room(uploads: &mut HashMap<String, Upload>) {
     while uploads.len() >= UPLOADS_MAX {
-        let oldest =
-            uploads.iter().min_by_key(|(_, upload)| upload.touched).map(|(name, _)| name.clone());
+        let oldest = uploads
+            .iter()
+            .min_by_key(|(_, upload)| upload.touched)
+            .map(|(name, _)| name.clone());
         match oldest {
             Some(name) => drop(uploads.remove(&name)),
             None => return,
@@ -81,7 +86,11 @@ mod tests {
     use super::*;
 
     fn piece(upload: &str, offset: u64, last: bool) -> UploadPiece {
-        UploadPiece { upload: upload.into(), offset, last }
+        UploadPiece {
+            upload: upload.into(),
+            offset,
+            last,
+        }
     }
 
     const MAX: ByteCount = ByteCount(10);
@@ -92,8 +101,14 @@ mod tests {
         assert_eq!(uploads.take(&piece("a", 0, false), b"abc", MAX), Ok(None));
         // The same piece again, as after a lost answer.
         assert_eq!(uploads.take(&piece("a", 0, false), b"abc", MAX), Ok(None));
-        assert_eq!(uploads.take(&piece("b", 0, true), b"x", MAX), Ok(Some(b"x".to_vec())));
-        assert_eq!(uploads.take(&piece("a", 3, true), b"de", MAX), Ok(Some(b"abcde".to_vec())));
+        assert_eq!(
+            uploads.take(&piece("b", 0, true), b"x", MAX),
+            Ok(Some(b"x".to_vec()))
+        );
+        assert_eq!(
+            uploads.take(&piece("a", 3, true), b"de", MAX),
+            Ok(Some(b"abcde".to_vec()))
+        );
     }
 
     #[test]
@@ -101,7 +116,9 @@ mod tests {
         let uploads = Uploads::default();
         assert!(uploads.take(&piece("a", 5, false), b"x", MAX).is_err());
         assert!(uploads.take(&piece("", 0, false), b"x", MAX).is_err());
-        let error = uploads.take(&piece("a", 0, true), &[0; 11], MAX).unwrap_err();
+        let error = uploads
+            .take(&piece("a", 0, true), &[0; 11], MAX)
+            .unwrap_err();
         assert_eq!(error, "the files have more than 10 bytes, compressed");
         for name in ["1", "2", "3", "4", "5", "6"] {
             assert_eq!(uploads.take(&piece(name, 0, false), b"x", MAX), Ok(None));

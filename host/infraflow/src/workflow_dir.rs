@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use infraflow_engine::Engine;
 use infraflow_core::id::WorkflowName;
 use infraflow_core::limits::DOCUMENT;
+use infraflow_engine::Engine;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
@@ -30,7 +30,10 @@ pub(crate) struct WorkflowDir {
 impl WorkflowDir {
     /// A folder; it may be missing.
     pub(crate) fn new(folder: Utf8PathBuf) -> Self {
-        Self { folder, problems: Mutex::default() }
+        Self {
+            folder,
+            problems: Mutex::default(),
+        }
     }
 
     /// The folder.
@@ -40,7 +43,10 @@ impl WorkflowDir {
 
     /// What is wrong with its files.
     pub(crate) fn problems(&self) -> BTreeMap<Utf8PathBuf, String> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Reads the folder: new and changed files are stored, workflows whose file
@@ -53,8 +59,9 @@ impl WorkflowDir {
             match self.import_file(engine, &path).await {
                 Ok(name) => {
                     if let Some(other) = names.insert(name.clone(), path.clone()) {
-                        let problem =
-                            format!("workflow `{name}` stands in `{other}` too: one of them must go");
+                        let problem = format!(
+                            "workflow `{name}` stands in `{other}` too: one of them must go"
+                        );
                         problems.insert(path, problem);
                     }
                 }
@@ -84,7 +91,10 @@ impl WorkflowDir {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return vec![],
             Err(error) => {
-                problems.insert(self.folder.clone(), format!("the folder cannot be read: {error}"));
+                problems.insert(
+                    self.folder.clone(),
+                    format!("the folder cannot be read: {error}"),
+                );
                 return vec![];
             }
         };
@@ -135,9 +145,13 @@ fn origin_of(path: &Utf8Path) -> String {
 
 /// Reads a workflow file, bounded.
 pub(crate) fn read_text(path: &Utf8Path) -> Result<String, String> {
-    let length = fs::metadata(path).map_err(|error| format!("`{path}`: {error}"))?.len();
+    let length = fs::metadata(path)
+        .map_err(|error| format!("`{path}`: {error}"))?
+        .len();
     if length > DOCUMENT.0 {
-        return Err(format!("`{path}` has {length} bytes, more than the {DOCUMENT} that a workflow may have"));
+        return Err(format!(
+            "`{path}` has {length} bytes, more than the {DOCUMENT} that a workflow may have"
+        ));
     }
     let bytes = fs::read(path).map_err(|error| format!("`{path}`: {error}"))?;
     infraflow_workflow::document::text_of_file(path.as_str(), &bytes)

@@ -78,6 +78,11 @@ impl FakeHost {
             .collect()
     }
 
+    /// The calls so far, in order.
+    pub fn all_calls(&self) -> Vec<Call> {
+        self.calls.borrow().clone()
+    }
+
     /// The messages that were logged.
     pub fn logged(&self) -> Vec<String> {
         let calls = self.calls.borrow();

@@ -14,7 +14,7 @@ use infraflow_core::JsonMap;
 use infraflow_core::grant::{Capability, NotGranted};
 use infraflow_core::limits::ERROR_TEXT;
 use infraflow_core::line::{Level, Stream};
-use infraflow_core::ports::{Secrets, ToolScope};
+use infraflow_core::ports::{BoxFuture, Secrets, ToolScope};
 use infraflow_core::tool::{
     CallError, Connection, Diff, GuestPath, PingRequest, PlaybookEnding, PlaybookMode,
     PlaybookRequest, PlaybookResult, ProcessEnd,
@@ -395,6 +395,10 @@ impl<'a> EventLines<'a> {
 }
 
 impl Sink for EventLines<'_> {
+    fn room(&self) -> BoxFuture<'_, ()> {
+        self.log.room()
+    }
+
     fn push(&mut self, piece: &[u8]) {
         let Self { raw, log, observed } = self;
         raw.push(piece, |line| take_event(&line, log, observed));

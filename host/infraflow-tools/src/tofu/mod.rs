@@ -15,7 +15,7 @@ use infraflow_core::grant::Capability;
 use infraflow_core::id::Digest;
 use infraflow_core::limits::{ByteCount, ERROR_TEXT};
 use infraflow_core::line::{Level, Stream};
-use infraflow_core::ports::{BlobError, ToolScope};
+use infraflow_core::ports::{BlobError, BoxFuture, ToolScope};
 use infraflow_core::tool::{
     ApplyResult, CallError, Changes, PlanKind, PlanResult, ProcessEnd, TofuModule, TofuOutcome,
 };
@@ -730,6 +730,10 @@ fn take_message(line: &RawLine<'_>, log: &mut LevelLines<'_>, seen: &mut Seen) {
 }
 
 impl Sink for MessageLines<'_> {
+    fn room(&self) -> BoxFuture<'_, ()> {
+        self.log.room()
+    }
+
     fn push(&mut self, piece: &[u8]) {
         let Self { raw, log, seen } = self;
         raw.push(piece, |line| take_message(&line, log, seen));

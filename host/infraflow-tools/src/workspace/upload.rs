@@ -61,17 +61,21 @@ pub enum PackError {
 
 /// Packs a folder for an upload of at most `bytes_max` bytes.
 ///
-/// `.git` folders are left out. Links are kept when they stay inside. Equal
+/// `.git` folders and the paths in `leave_out` are left out. Links are kept when they stay inside. Equal
 /// folders give equal bytes.
 ///
 /// # Errors
 /// When something cannot be read or handed over, or it is too much.
-pub fn pack(folder: &Utf8Path, bytes_max: u64) -> Result<Vec<u8>, PackError> {
+pub fn pack(
+    folder: &Utf8Path,
+    leave_out: &[Utf8PathBuf],
+    bytes_max: u64,
+) -> Result<Vec<u8>, PackError> {
     let unwritable = |source| PackError::Read {
         path: folder.to_owned(),
         source,
     };
-    let entries = entries_of(folder)?;
+    let entries = entries_of(folder, leave_out)?;
     let compressor = zstd::Encoder::new(Vec::new(), COMPRESSION).map_err(unwritable)?;
     let mut archive = Builder::new(compressor);
     for entry in entries {
@@ -103,7 +107,7 @@ fn too_long(bytes: &[u8], bytes_max: u64) -> bool {
 }
 
 /// What to hand over, relative to the folder, sorted, folders first.
-fn entries_of(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PackError> {
+fn entries_of(folder: &Utf8Path, leave_out: &[Utf8PathBuf]) -> Result<Vec<Utf8PathBuf>, PackError> {
     let mut entries = Vec::new();
     let mut open = vec![Utf8PathBuf::new()];
     while let Some(inner) = open.pop() {
@@ -116,7 +120,7 @@ fn entries_of(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PackError> {
             let found = found.map_err(failed)?;
             let name = found.file_name();
             let name = name.to_str().ok_or_else(|| PackError::Name(path.clone()))?;
-            if name == ".git" {
+            if name == ".git" || leave_out.contains(&path.join(name)) {
                 continue;
             }
             if found.file_type().map_err(failed)?.is_dir() {
@@ -316,8 +320,8 @@ mod tests {
         let long = format!("roles/x/tasks/{}", "ü".repeat(100));
         fs::write(from.join(&long), "long").unwrap();
         symlink("../site.yml", from.join("roles/link")).unwrap();
-        let bytes = pack(&from, 1 << 20).unwrap();
-        assert_eq!(bytes, pack(&from, 1 << 20).unwrap(), "equal bytes");
+        let bytes = pack(&from, &[], 1 << 20).unwrap();
+        assert_eq!(bytes, pack(&from, &[], 1 << 20).unwrap(), "equal bytes");
         let (to, result) = unpacked(&bytes);
         result.unwrap();
         let read = |path: &str| fs::read_to_string(to.path().join(path)).unwrap();
@@ -331,9 +335,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_stays_here() {
+        let (_from, from) = temporary();
+        for path in ["data/nats/store", "roles/data", "key", "keys"] {
+            fs::create_dir_all(from.join(path).parent().unwrap()).unwrap();
+            fs::write(from.join(path), "x").unwrap();
+        }
+        let leave_out = [from.join("data"), from.join("key")];
+        let (to, result) = unpacked(&pack(&from, &leave_out, 1 << 20).unwrap());
+        result.unwrap();
+        for (path, is_there) in [
+            ("data", false),
+            ("key", false),
+            ("keys", true),
+            ("roles/data", true),
+        ] {
+            assert_eq!(to.path().join(path).exists(), is_there, "{path}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_handed_over_is_named() {
         let (_from, from) = temporary();
-        let told = || pack(&from, 1 << 20).unwrap_err().to_string();
+        let told = || pack(&from, &[], 1 << 20).unwrap_err().to_string();
         let bad = from.join("bad");
         for target in ["/etc/passwd", "../x", "a/../../x"] {
             symlink(target, &bad).unwrap();
@@ -347,11 +371,11 @@ mod tests {
         drop(socket);
         fs::remove_file(&bad).unwrap();
         fs::write(&bad, "x").unwrap();
-        let size = pack(&from, 1 << 20).unwrap().len();
+        let size = pack(&from, &[], 1 << 20).unwrap().len();
         let size = u64::try_from(size).unwrap();
-        assert!(pack(&from, size).is_ok());
+        assert!(pack(&from, &[], size).is_ok());
         assert!(matches!(
-            pack(&from, size - 1),
+            pack(&from, &[], size - 1),
             Err(PackError::TooLarge { .. })
         ));
     }

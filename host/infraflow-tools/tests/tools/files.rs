@@ -13,7 +13,7 @@ async fn an_upload_arrives_and_belongs_to_the_tools() {
     let from = world.outside.join("upload");
     std::fs::create_dir_all(from.join("roles/x")).unwrap();
     std::fs::write(from.join("site.yml"), "- hosts: all\n").unwrap();
-    let bytes = upload::pack(&from, 1 << 20).unwrap();
+    let bytes = upload::pack(&from, &[], 1 << 20).unwrap();
     let digest = world.blobs.put(bytes).await.unwrap();
     world.write("up", "old", "x").await;
     let attempt = world.attempt("up");

@@ -37,7 +37,11 @@ impl Client {
         let rpc = RpcClient::connect(bus, user).await.map_err(|error| {
             Failure::new(
                 Exit::Unreachable,
-                format!("no NATS server answers at `{}` ({}): is `infraflow up` running?", access.0, chain(&error)),
+                format!(
+                    "no NATS server answers at `{}` ({}): is `infraflow up` running?",
+                    access.0,
+                    chain(&error)
+                ),
             )
         })?;
         Ok(Self { rpc })
@@ -65,7 +69,11 @@ impl Client {
         verb: &str,
         request: Vec<u8>,
     ) -> Result<T, Failure> {
-        let answer = self.rpc.call(verb, request, ANSWER_TIME).await.map_err(failure)?;
+        let answer = self
+            .rpc
+            .call(verb, request, ANSWER_TIME)
+            .await
+            .map_err(failure)?;
         serde_json::from_slice(&answer).map_err(|error| {
             Failure::new(
                 Exit::Failure,
@@ -122,7 +130,10 @@ pub(crate) fn external_credentials(
 ) -> Result<Credentials, Failure> {
     if let Some(path) = &external.credentials {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::new(Exit::Invalid, format!("read the NATS credentials `{path}`: {error}"))
+            Failure::new(
+                Exit::Invalid,
+                format!("read the NATS credentials `{path}`: {error}"),
+            )
         })?;
         return Ok(Credentials::File(text));
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use infraflow_bus::{Bus, CallFailure, DeadLetter, DeadLetters, LogStore, LoggedLine, RpcRequest, RpcServer};
+use infraflow_bus::{
+    Bus, CallFailure, DeadLetter, DeadLetters, LogStore, LoggedLine, RpcRequest, RpcServer,
+};
 use infraflow_core::id::{RunId, StepId, UserName, WorkflowName};
 use infraflow_core::limits::UPLOAD;
 use infraflow_core::plugin::InstalledPlugin;
@@ -68,7 +70,10 @@ pub(crate) async fn serve(api: Arc<Api>, mut requests: RpcServer) {
 }
 
 fn failure(code: &str, message: impl Into<String>) -> CallFailure {
-    CallFailure { code: code.to_owned(), message: message.into() }
+    CallFailure {
+        code: code.to_owned(),
+        message: message.into(),
+    }
 }
 
 fn invalid(message: impl Into<String>) -> CallFailure {
@@ -122,7 +127,10 @@ impl Api {
             verb::DEAD_LIST => write(&self.list_dead(&read(payload)?).await?),
             verb::DEAD_SHOW => write(&self.show_dead(&read(payload)?).await?),
             verb::UPLOAD => write(&self.upload(payload).await?),
-            other => Err(failure("not_found", format!("this host does not know `{other}`: is it older than this program?"))),
+            other => Err(failure(
+                "not_found",
+                format!("this host does not know `{other}`: is it older than this program?"),
+            )),
         }
     }
 
@@ -131,18 +139,26 @@ impl Api {
     fn list_runs(&self, query: RunsQuery) -> Result<RunsPage, CallFailure> {
         if let Some(bad) = query.states.iter().find(|state| !is_state_name(state)) {
             let names = infraflow_core::summary::SummaryState::NAMES.join("`, `");
-            return Err(invalid(format!("`{bad}` is not a state: expected one of `{names}`")));
+            return Err(invalid(format!(
+                "`{bad}` is not a state: expected one of `{names}`"
+            )));
         }
         let workflow = query
             .workflow
             .map(|name| WorkflowName::new(&name).map_err(|error| invalid(error.to_string())))
             .transpose()?;
-        let filter =
-            RunFilter { workflow, states: query.states, before: query.before.map(Sequence) };
+        let filter = RunFilter {
+            workflow,
+            states: query.states,
+            before: query.before.map(Sequence),
+        };
         let limit = query.limit.clamp(1, RUNS_MAX);
         let listed = self.engine.index().list(&filter, limit);
         let next = (listed.len() == limit).then(|| listed.last().map(|run| run.position.0));
-        Ok(RunsPage { runs: listed.iter().map(view::run_item).collect(), next: next.flatten() })
+        Ok(RunsPage {
+            runs: listed.iter().map(view::run_item).collect(),
+            next: next.flatten(),
+        })
     }
 
     async fn show_run(&self, wanted: RunRef) -> Result<RunDetail, CallFailure> {
@@ -180,13 +196,18 @@ impl Api {
             .start_workflow(&workflow, inputs, user, &request.request_id)
             .await
             .map_err(control)?;
-        Ok(Started { run: started.run.to_string(), event: started.event.to_string() })
+        Ok(Started {
+            run: started.run.to_string(),
+            event: started.event.to_string(),
+        })
     }
 
     async fn cancel_run(&self, user: &UserName, wanted: RunRef) -> Result<RunRef, CallFailure> {
         let id = self.engine.find_run(&wanted.run).map_err(control)?;
         self.engine.cancel_run(id, user).await.map_err(control)?;
-        Ok(RunRef { run: id.to_string() })
+        Ok(RunRef {
+            run: id.to_string(),
+        })
     }
 
     async fn answer_run(
@@ -196,14 +217,22 @@ impl Api {
     ) -> Result<RunRef, CallFailure> {
         let id = self.engine.find_run(&request.run).map_err(control)?;
         let answer = Answer::from_name(&request.answer).ok_or_else(|| {
-            invalid(format!("`{}` is not an answer: expected `retry`, `fail` or `done`", request.answer))
+            invalid(format!(
+                "`{}` is not an answer: expected `retry`, `fail` or `done`",
+                request.answer
+            ))
         })?;
         let step = match request.step {
             Some(step) => StepId::new(&step).map_err(|error| invalid(error.to_string()))?,
             None => self.asked_step(id).await?,
         };
-        self.engine.answer_run(id, step, answer, user).await.map_err(control)?;
-        Ok(RunRef { run: id.to_string() })
+        self.engine
+            .answer_run(id, step, answer, user)
+            .await
+            .map_err(control)?;
+        Ok(RunRef {
+            run: id.to_string(),
+        })
     }
 
     async fn asked_step(&self, run: RunId) -> Result<StepId, CallFailure> {
@@ -221,7 +250,11 @@ impl Api {
         // The state first: what a run that has ended wrote is there already.
         let listed = self.engine.index().get(id);
         let limit = query.limit.clamp(1, LINES_MAX);
-        let page = self.logs.read(id, Sequence(query.from), limit).await.map_err(unavailable)?;
+        let page = self
+            .logs
+            .read(id, Sequence(query.from), limit)
+            .await
+            .map_err(unavailable)?;
         let mut lines = Vec::with_capacity(page.lines.len());
         let (mut next, mut more, mut bytes) = (page.next, page.more, 0);
         for line in page.lines {
@@ -237,7 +270,10 @@ impl Api {
             lines,
             next: next.0,
             more,
-            state: listed.as_ref().map_or("queued", |run| run.summary.state.name()).to_owned(),
+            state: listed
+                .as_ref()
+                .map_or("queued", |run| run.summary.state.name())
+                .to_owned(),
             is_ended: listed.is_some_and(|run| run.summary.state.is_ended()),
         })
     }
@@ -253,7 +289,10 @@ impl Api {
                 .iter()
                 .map(|entry| self.workflow_item(entry, &current.table))
                 .collect(),
-            problems: problems.into_iter().map(|(path, text)| (path.into_string(), text)).collect(),
+            problems: problems
+                .into_iter()
+                .map(|(path, text)| (path.into_string(), text))
+                .collect(),
         }
     }
 
@@ -264,34 +303,49 @@ impl Api {
     ) -> WorkflowItem {
         let stored = &entry.stored;
         let workflow = table.workflow(&stored.name);
-        let stale = self.workflow_dir.problems().into_iter().find(|(path, _)| {
-            stored.origin == format!("file {path}")
-        });
+        let stale = self
+            .workflow_dir
+            .problems()
+            .into_iter()
+            .find(|(path, _)| stored.origin == format!("file {path}"));
         WorkflowItem {
             name: stored.name.to_string(),
             description: workflow.map(|w| w.description.clone()).unwrap_or_default(),
             digest: stored.digest.to_string(),
             origin: stored.origin.clone(),
             triggers: workflow
-                .map(|w| w.triggers.iter().map(|t| t.filter.key().to_owned()).collect())
+                .map(|w| {
+                    w.triggers
+                        .iter()
+                        .map(|t| t.filter.key().to_owned())
+                        .collect()
+                })
                 .unwrap_or_default(),
             steps: workflow.map_or(0, |w| w.steps().count()),
-            problem: entry
-                .problem
-                .clone()
-                .or_else(|| stale.map(|_| "its file has problems; this is the version before".into())),
+            problem: entry.problem.clone().or_else(|| {
+                stale.map(|_| "its file has problems; this is the version before".into())
+            }),
         }
     }
 
     fn show_workflow(&self, wanted: &WorkflowRef) -> Result<WorkflowDetail, CallFailure> {
         let current = self.engine.catalog().current();
-        let entry = current.entries.iter().find(|entry| entry.stored.name.as_str() == wanted.workflow);
+        let entry = current
+            .entries
+            .iter()
+            .find(|entry| entry.stored.name.as_str() == wanted.workflow);
         let entry = entry.ok_or_else(|| {
-            let names = current.entries.iter().map(|entry| entry.stored.name.as_str());
+            let names = current
+                .entries
+                .iter()
+                .map(|entry| entry.stored.name.as_str());
             let hint = infraflow_core::nearest::nearest(&wanted.workflow, names)
                 .map(|near| format!(": did you mean `{near}`?"))
                 .unwrap_or_default();
-            failure("not_found", format!("there is no workflow `{}`{hint}", wanted.workflow))
+            failure(
+                "not_found",
+                format!("there is no workflow `{}`{hint}", wanted.workflow),
+            )
         })?;
         let inputs = current
             .table
@@ -311,40 +365,69 @@ impl Api {
         request: ApplyRequest,
     ) -> Result<WorkflowRef, CallFailure> {
         let origin = format!("applied by {user}");
-        let put = self.engine.catalog().put(&request.name, &request.text, &origin).await;
+        let put = self
+            .engine
+            .catalog()
+            .put(&request.name, &request.text, &origin)
+            .await;
         let name = put.map_err(|error| match error {
             PutError::Invalid(report) => invalid(report),
             PutError::Store(error) => unavailable(error),
         })?;
         tracing::info!(workflow = %name, %user, "workflow applied");
-        Ok(WorkflowRef { workflow: name.to_string() })
+        Ok(WorkflowRef {
+            workflow: name.to_string(),
+        })
     }
 
     fn list_plugins(&self) -> Vec<PluginItem> {
-        self.engine.plugins().plugins().iter().map(plugin_item).collect()
+        self.engine
+            .plugins()
+            .plugins()
+            .iter()
+            .map(plugin_item)
+            .collect()
     }
 
     // ---- dead letters ----------------------------------------------------------------
 
     async fn list_dead(&self, query: &DeadQuery) -> Result<DeadPage, CallFailure> {
         let limit = query.limit.clamp(1, LETTERS_MAX);
-        let (letters, more) =
-            self.dead.list(Sequence(query.from), limit).await.map_err(unavailable)?;
-        let next = letters.last().filter(|_| more).map(|letter| letter.position.0 + 1);
+        let (letters, more) = self
+            .dead
+            .list(Sequence(query.from), limit)
+            .await
+            .map_err(unavailable)?;
+        let next = letters
+            .last()
+            .filter(|_| more)
+            .map(|letter| letter.position.0 + 1);
         let letters = letters
             .into_iter()
-            .map(|letter| DeadItem { payload: None, ..dead_item(letter) })
+            .map(|letter| DeadItem {
+                payload: None,
+                ..dead_item(letter)
+            })
             .collect();
         Ok(DeadPage { letters, next })
     }
 
     async fn show_dead(&self, wanted: &DeadRef) -> Result<DeadItem, CallFailure> {
-        let (letters, _) = self.dead.list(Sequence(wanted.id), 1).await.map_err(unavailable)?;
+        let (letters, _) = self
+            .dead
+            .list(Sequence(wanted.id), 1)
+            .await
+            .map_err(unavailable)?;
         letters
             .into_iter()
             .find(|letter| letter.position.0 == wanted.id)
             .map(dead_item)
-            .ok_or_else(|| failure("not_found", format!("there is no dead letter {}", wanted.id)))
+            .ok_or_else(|| {
+                failure(
+                    "not_found",
+                    format!("there is no dead letter {}", wanted.id),
+                )
+            })
     }
 
     // ---- uploads and status ------------------------------------------------------------
@@ -359,7 +442,9 @@ impl Api {
             return Ok(UploadAnswer { digest: None });
         };
         let digest = self.blobs.put(whole).await.map_err(unavailable)?;
-        Ok(UploadAnswer { digest: Some(digest.to_string()) })
+        Ok(UploadAnswer {
+            digest: Some(digest.to_string()),
+        })
     }
 
     async fn status(&self) -> Result<Status, CallFailure> {
@@ -401,7 +486,11 @@ impl Api {
                 .collect(),
             workflows: current.entries.len(),
             workflow_problems: self.workflow_dir.problems().len()
-                + current.entries.iter().filter(|entry| entry.problem.is_some()).count(),
+                + current
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.problem.is_some())
+                    .count(),
             plugins: plugins
                 .plugins()
                 .iter()

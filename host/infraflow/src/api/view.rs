@@ -41,9 +41,16 @@ pub(crate) fn steps(run: &Run, records: &[(Sequence, RecordEnvelope)]) -> Vec<St
         .filter_map(|(stage, step)| {
             let (_, state) = run.step(&step.id)?;
             let (ended_at, message, outputs) = match &state.status {
-                StepStatus::Ended { at, message, outputs, .. } => {
-                    (Some(*at), message.clone(), outputs.as_ref().map(|o| (**o).clone()))
-                }
+                StepStatus::Ended {
+                    at,
+                    message,
+                    outputs,
+                    ..
+                } => (
+                    Some(*at),
+                    message.clone(),
+                    outputs.as_ref().map(|o| (**o).clone()),
+                ),
                 _ => (None, String::new(), None),
             };
             Some(StepItem {
@@ -75,7 +82,10 @@ fn state_name(step: &StepState) -> &'static str {
 
 fn state_shown(step: &StepState) -> String {
     match &step.status {
-        StepStatus::Ended { outcome: StepOutcome::Attempt(outcome), .. } => outcome.to_string(),
+        StepStatus::Ended {
+            outcome: StepOutcome::Attempt(outcome),
+            ..
+        } => outcome.to_string(),
         _ => state_name(step).to_owned(),
     }
 }
@@ -99,7 +109,8 @@ fn attempts(step: &str, records: &[(Sequence, RecordEnvelope)]) -> Vec<AttemptIt
                     });
                 }
                 Entry::AttemptEnded(end) if end.step.as_str() == step => {
-                    if let Some(item) = attempts.iter_mut().find(|item| item.attempt == end.attempt) {
+                    if let Some(item) = attempts.iter_mut().find(|item| item.attempt == end.attempt)
+                    {
                         ended(item, end, record.at);
                     }
                 }
@@ -139,9 +150,15 @@ fn entry_shown(entry: &Entry) -> String {
     match entry {
         Entry::AttemptStarted { step, attempt } => format!("{name} {step}#{attempt}"),
         Entry::AttemptEnded(end) => format!("{name} {}#{} {}", end.step, end.attempt, end.outcome),
-        Entry::StepSkipped { step } | Entry::StepUnstartable { step, .. } => format!("{name} {step}"),
+        Entry::StepSkipped { step } | Entry::StepUnstartable { step, .. } => {
+            format!("{name} {step}")
+        }
         Entry::StopRequested { actor, .. } => format!("{name} by {actor}"),
-        Entry::Answered { step, answer, actor } => {
+        Entry::Answered {
+            step,
+            answer,
+            actor,
+        } => {
             format!("{name} {step} {} by {actor}", answer.name())
         }
         Entry::Ended { outcome, .. } => format!("{name} {outcome}"),

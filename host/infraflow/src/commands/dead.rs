@@ -11,7 +11,10 @@ use crate::output::{DIM, Format, YELLOW, ago, bytes, json, line, note, safe, sty
 /// Lists dead letters.
 pub(crate) async fn list(global: &Global, from: u64, limit: u16) -> Outcome {
     let client = Client::connect(&load_config(global)?).await?;
-    let query = DeadQuery { from, limit: usize::from(limit) };
+    let query = DeadQuery {
+        from,
+        limit: usize::from(limit),
+    };
     let page: DeadPage = client.ask(verb::DEAD_LIST, &query).await?;
     if global.output == Format::Json {
         json(&page)?;
@@ -57,10 +60,19 @@ pub(crate) async fn show(global: &Global, id: u64) -> Outcome {
         ("detail", letter.detail.clone()),
         ("subject", letter.subject.clone()),
     ] {
-        line(&format!("{}  {}", styled(DIM, &format!("{name:<8}")), safe(&value)))?;
+        line(&format!(
+            "{}  {}",
+            styled(DIM, &format!("{name:<8}")),
+            safe(&value)
+        ))?;
     }
     for (name, value) in &letter.headers {
-        line(&format!("{}  {}: {}", styled(DIM, "header  "), safe(name), safe(value)))?;
+        line(&format!(
+            "{}  {}: {}",
+            styled(DIM, "header  "),
+            safe(name),
+            safe(value)
+        ))?;
     }
     let cut = if letter.truncated { ", cut" } else { "" };
     let size = bytes(u64::try_from(letter.bytes).unwrap_or(u64::MAX));

@@ -47,17 +47,32 @@ enum State {
 }
 
 fn good(what: &str, found: impl Into<String>) -> Finding {
-    Finding { what: what.to_owned(), state: State::Good, found: found.into(), fix: None }
+    Finding {
+        what: what.to_owned(),
+        state: State::Good,
+        found: found.into(),
+        fix: None,
+    }
 }
 
 fn limited(what: &str, found: impl Into<String>, fix: &str) -> Finding {
     let fix = Some(fix.to_owned());
-    Finding { what: what.to_owned(), state: State::Limited, found: found.into(), fix }
+    Finding {
+        what: what.to_owned(),
+        state: State::Limited,
+        found: found.into(),
+        fix,
+    }
 }
 
 fn bad(what: &str, found: impl Into<String>, fix: &str) -> Finding {
     let fix = Some(fix.to_owned());
-    Finding { what: what.to_owned(), state: State::Bad, found: found.into(), fix }
+    Finding {
+        what: what.to_owned(),
+        state: State::Bad,
+        found: found.into(),
+        fix,
+    }
 }
 
 /// Looks at everything.
@@ -75,7 +90,11 @@ pub(crate) async fn run(global: &Global) -> Outcome {
         Format::Text => print(&findings)?,
     }
     let is_bad = findings.iter().any(|finding| finding.state == State::Bad);
-    Ok(if is_bad { Exit::Unhealthy } else { Exit::Success })
+    Ok(if is_bad {
+        Exit::Unhealthy
+    } else {
+        Exit::Success
+    })
 }
 
 fn print(findings: &[Finding]) -> Result<(), Failure> {
@@ -98,30 +117,56 @@ fn print(findings: &[Finding]) -> Result<(), Failure> {
 fn nats_server(config: &Config) -> Finding {
     let program = match &config.nats {
         NatsConfig::External(external) => {
-            return good("nats-server", format!("somebody else's, at {}", external.url));
+            return good(
+                "nats-server",
+                format!("somebody else's, at {}", external.url),
+            );
         }
         NatsConfig::Embedded { program, .. } => program.clone(),
     };
     match program.or_else(|| find_program("nats-server", &install::search_path())) {
         Some(program) if program.is_file() => good("nats-server", program.to_string()),
-        Some(program) => bad("nats-server", format!("`{program}` is not there"), "mend `nats.program` in the configuration"),
-        None => bad("nats-server", "not found", "run `deploy/setup.sh`, or put nats-server 2.14 or newer on PATH"),
+        Some(program) => bad(
+            "nats-server",
+            format!("`{program}` is not there"),
+            "mend `nats.program` in the configuration",
+        ),
+        None => bad(
+            "nats-server",
+            "not found",
+            "run `deploy/setup.sh`, or put nats-server 2.14 or newer on PATH",
+        ),
     }
 }
 
 fn plugin_folder(config: &Config) -> Finding {
     let Some(folder) = config.plugins.dir.clone().or_else(install::plugins) else {
-        return bad("plugins", "there are none", "build them with `plugins/build.sh`, or set `plugins.dir`");
+        return bad(
+            "plugins",
+            "there are none",
+            "build them with `plugins/build.sh`, or set `plugins.dir`",
+        );
     };
-    let sandbox = match Sandbox::new(SandboxConfig { cache_dir: None, ..SandboxConfig::default() }) {
+    let sandbox = match Sandbox::new(SandboxConfig {
+        cache_dir: None,
+        ..SandboxConfig::default()
+    }) {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            return bad("plugins", crate::exit::chain(&error), "this machine cannot run WebAssembly plugins");
+            return bad(
+                "plugins",
+                crate::exit::chain(&error),
+                "this machine cannot run WebAssembly plugins",
+            );
         }
     };
     match plugins::load(&folder, &sandbox) {
         Ok(catalog) => good("plugins", format!("{} in {folder}", catalog.names())),
-        Err(error) => bad("plugins", error.to_string(), "build them again with `plugins/build.sh`"),
+        Err(error) => bad(
+            "plugins",
+            error.to_string(),
+            "build them again with `plugins/build.sh`",
+        ),
     }
 }
 
@@ -129,9 +174,11 @@ fn jail(status: &JailStatus) -> Finding {
     let summary = up::jail_item(status).summary;
     match status {
         JailStatus::Holds(_) => good("jail", summary),
-        JailStatus::Off => {
-            limited("jail", summary, "remove `tools.jail: off` unless this host manages itself")
-        }
+        JailStatus::Off => limited(
+            "jail",
+            summary,
+            "remove `tools.jail: off` unless this host manages itself",
+        ),
         JailStatus::Missing { reason, mend } => bad("jail", format!("none: {reason}"), mend),
     }
 }
@@ -140,22 +187,48 @@ async fn tools(config: &Config) -> Vec<Finding> {
     let status = match probe(config).await {
         Ok(status) => status,
         Err(failure) => {
-            return vec![bad("tools", failure.message, "this machine cannot start tools")];
+            return vec![bad(
+                "tools",
+                failure.message,
+                "this machine cannot start tools",
+            )];
         }
     };
     let found = [
-        ("bubblewrap", &status.bubblewrap, "apt-get install bubblewrap: without it only trusted code runs"),
-        ("git", &status.git, "apt-get install git: needed by `checkout`"),
-        ("ansible", &status.ansible_playbook, "pip install ansible-core, or set `tools.ansible`: needed by `ansible`"),
-        ("ansible-runner", &status.ansible_runner, "pip install ansible-runner: gives the result of each host and task"),
-        ("opentofu", &status.tofu, "install OpenTofu, or set `tools.tofu` to a compatible program: needed by `opentofu`"),
+        (
+            "bubblewrap",
+            &status.bubblewrap,
+            "apt-get install bubblewrap: without it only trusted code runs",
+        ),
+        (
+            "git",
+            &status.git,
+            "apt-get install git: needed by `checkout`",
+        ),
+        (
+            "ansible",
+            &status.ansible_playbook,
+            "pip install ansible-core, or set `tools.ansible`: needed by `ansible`",
+        ),
+        (
+            "ansible-runner",
+            &status.ansible_runner,
+            "pip install ansible-runner: gives the result of each host and task",
+        ),
+        (
+            "opentofu",
+            &status.tofu,
+            "install OpenTofu, or set `tools.tofu` to a compatible program: needed by `opentofu`",
+        ),
     ];
     let programs = found.into_iter().map(|(name, status, fix)| match status {
         ToolStatus::Found { path, version } => good(name, format!("{version} ({path})")),
         ToolStatus::Broken { path, reason } => limited(name, format!("{path}: {reason}"), fix),
         ToolStatus::Missing => limited(name, "not found", fix),
     });
-    std::iter::once(jail(&status.jail)).chain(programs).collect()
+    std::iter::once(jail(&status.jail))
+        .chain(programs)
+        .collect()
 }
 
 /// Looks through a door of its own: the host need not run.
@@ -166,7 +239,8 @@ async fn probe(config: &Config) -> Result<ToolsStatus, Failure> {
     let folder = Utf8PathBuf::from_path_buf(folder)
         .map_err(|_| Failure::new(Exit::Failure, "the folder for temporary files is not UTF-8"))?;
     let data = DataDir::at(folder.clone());
-    data.prepare().map_err(|error| Failure::internal("make a folder", &error))?;
+    data.prepare()
+        .map_err(|error| Failure::internal("make a folder", &error))?;
     let watchdog = up::start_watchdog(&data, &program).await?;
     let tools = up::tools_config(config, &data, up::jail_config(config, program));
     let secrets = Arc::new(ConfiguredSecrets::new(config.secrets.clone()));
@@ -212,10 +286,17 @@ fn files(config: &Config) -> Vec<Finding> {
     let data = DataDir::at(config.data_dir.clone());
     let path = data.path();
     if !path.exists() {
-        return vec![good("data", format!("{path} (made by the first `infraflow up`)"))];
+        return vec![good(
+            "data",
+            format!("{path} (made by the first `infraflow up`)"),
+        )];
     }
     let mut findings = vec![good("data", path.to_string())];
-    for file in [data.host_credentials(), data.operator_credentials(), path.join("keys/blobs.key")] {
+    for file in [
+        data.host_credentials(),
+        data.operator_credentials(),
+        path.join("keys/blobs.key"),
+    ] {
         if let Some(mode) = mode_of(&file).filter(|mode| mode & 0o077 != 0) {
             findings.push(bad(
                 "permissions",
@@ -236,7 +317,11 @@ fn secrets(config: &Config) -> Vec<Finding> {
     let secrets = ConfiguredSecrets::new(config.secrets.clone());
     let failed = secrets.names().into_iter().filter_map(|name| {
         let error = secrets.read(&name).err()?;
-        Some(bad("secrets", error.to_string(), "mend its place, or remove it from `secrets`"))
+        Some(bad(
+            "secrets",
+            error.to_string(),
+            "mend its place, or remove it from `secrets`",
+        ))
     });
     failed.collect()
 }
@@ -246,21 +331,38 @@ fn secrets(config: &Config) -> Vec<Finding> {
 async fn host(config: &Config) -> Vec<Finding> {
     let client = match Client::connect(config).await {
         Ok(client) => client,
-        Err(failure) => return vec![limited("host", failure.message, "start it with `infraflow up`")],
+        Err(failure) => {
+            return vec![limited(
+                "host",
+                failure.message,
+                "start it with `infraflow up`",
+            )];
+        }
     };
     let status: Status = match client.ask(verb::STATUS, &()).await {
         Ok(status) => status,
         Err(failure) => {
-            return vec![bad("host", failure.message, "look at what `infraflow up` prints")];
+            return vec![bad(
+                "host",
+                failure.message,
+                "look at what `infraflow up` prints",
+            )];
         }
     };
     let mut findings = vec![good(
         "host",
-        format!("{} {} at {}, NATS {}", status.host, status.version, status.http, status.nats_version),
+        format!(
+            "{} {} at {}, NATS {}",
+            status.host, status.version, status.http, status.nats_version
+        ),
     )];
     for (name, problem) in &status.checks {
         if let Some(problem) = problem {
-            findings.push(bad("host", format!("{name}: {problem}"), "see the host's log"));
+            findings.push(bad(
+                "host",
+                format!("{name}: {problem}"),
+                "see the host's log",
+            ));
         }
     }
     findings.push(good("storage", status.storage.clone()));

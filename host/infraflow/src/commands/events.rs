@@ -23,7 +23,9 @@ pub(crate) async fn tail(global: &Global) -> Outcome {
     while let Some((subject, event)) = events.next().await {
         if global.output == Format::Json {
             json_line(&match &event {
-                Ok(event) => serde_json::json!({ "address": subject, "event": event.to_document() }),
+                Ok(event) => {
+                    serde_json::json!({ "address": subject, "event": event.to_document() })
+                }
                 Err(problem) => serde_json::json!({ "address": subject, "problem": problem }),
             })?;
             continue;
@@ -41,7 +43,11 @@ pub(crate) async fn tail(global: &Global) -> Outcome {
                 ))?;
             }
             Err(problem) => {
-                line(&format!("{} {}", styled(RED, &safe(&subject)), safe(&problem)))?;
+                line(&format!(
+                    "{} {}",
+                    styled(RED, &safe(&subject)),
+                    safe(&problem)
+                ))?;
             }
         }
     }

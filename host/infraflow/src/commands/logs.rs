@@ -6,6 +6,7 @@ use std::time::Duration;
 use infraflow_bus::Bell;
 
 use super::load_config;
+use super::run::end_line;
 use crate::api::client::Client;
 use crate::api::types::{LogAnswer, LogItem, LogQuery, RunDetail, RunRef};
 use crate::api::verb;
@@ -35,6 +36,8 @@ pub(crate) async fn run(global: &Global, args: LogsArgs) -> Outcome {
     let config = load_config(global)?;
     let client = Client::connect(&config).await?;
     let mut reader = Reader::new(args.run, global.output, args.timestamps, args.step);
+    let steps = reader.detail(&client).await?.steps;
+    reader.align(steps.iter().map(|step| step.id.len()));
     reader.page(&client).await?;
     if args.follow {
         reader.follow(&client).await?;
@@ -45,6 +48,9 @@ pub(crate) async fn run(global: &Global, args: LogsArgs) -> Outcome {
     }
     if reader.is_ended {
         reader.report_lost(&client).await?;
+    }
+    if args.follow && global.output == Format::Text {
+        note(&end_line(&reader.detail(&client).await?.run));
     }
     Ok(Exit::Success)
 }
@@ -90,7 +96,11 @@ impl Reader {
 
     /// Reads and prints a page.
     pub(crate) async fn page(&mut self, client: &Client) -> Result<usize, Failure> {
-        let query = LogQuery { run: self.run.clone(), from: self.next, limit: PAGE };
+        let query = LogQuery {
+            run: self.run.clone(),
+            from: self.next,
+            limit: PAGE,
+        };
         let answer: LogAnswer = client.ask(verb::LOGS_READ, &query).await?;
         self.run = answer.run;
         self.next = answer.next;
@@ -98,8 +108,15 @@ impl Reader {
         self.is_ended = answer.is_ended;
         let count = answer.lines.len();
         for item in answer.lines {
-            *self.seen.entry((item.step.clone(), item.attempt)).or_default() += 1;
-            if self.only_step.as_ref().is_none_or(|step| *step == item.step) {
+            *self
+                .seen
+                .entry((item.step.clone(), item.attempt))
+                .or_default() += 1;
+            if self
+                .only_step
+                .as_ref()
+                .is_none_or(|step| *step == item.step)
+            {
                 self.print(&item)?;
             }
         }
@@ -109,9 +126,10 @@ impl Reader {
     /// Reads on until the run has ended and every line is there, or does not
     /// come any more.
     pub(crate) async fn follow(&mut self, client: &Client) -> Result<(), Failure> {
-        let run = self.run.parse().map_err(|_| {
-            Failure::new(Exit::Failure, "the host named a run that is none")
-        })?;
+        let run = self
+            .run
+            .parse()
+            .map_err(|_| Failure::new(Exit::Failure, "the host named a run that is none"))?;
         let mut bell = Bell::of_run(client.bus(), run)
             .await
             .map_err(|error| Failure::new(Exit::Unreachable, error))?;
@@ -162,10 +180,14 @@ impl Reader {
         Ok(())
     }
 
+    async fn detail(&self, client: &Client) -> Result<RunDetail, Failure> {
+        let run = self.run.clone();
+        client.ask(verb::RUNS_SHOW, &RunRef { run }).await
+    }
+
     async fn missing(&self, client: &Client) -> Result<u64, Failure> {
-        let detail: RunDetail =
-            client.ask(verb::RUNS_SHOW, &RunRef { run: self.run.clone() }).await?;
-        Ok(self.lost_of(&detail).into_iter().map(|(_, _, lost)| lost).sum())
+        let lost = self.lost_of(&self.detail(client).await?);
+        Ok(lost.into_iter().map(|(_, _, lost)| lost).sum())
     }
 
     /// Attempts that lost lines, and how many each.
@@ -177,7 +199,9 @@ impl Reader {
         attempts
             .filter_map(|(step, attempt)| {
                 let key = (step.id.clone(), attempt.attempt);
-                let lost = attempt.lines.saturating_sub(self.seen.get(&key).copied().unwrap_or(0));
+                let lost = attempt
+                    .lines
+                    .saturating_sub(self.seen.get(&key).copied().unwrap_or(0));
                 (lost > 0).then_some((step.id.clone(), attempt.attempt, lost))
             })
             .collect()
@@ -185,9 +209,7 @@ impl Reader {
 
     /// Says which lines are missing.
     pub(crate) async fn report_lost(&self, client: &Client) -> Result<(), Failure> {
-        let detail: RunDetail =
-            client.ask(verb::RUNS_SHOW, &RunRef { run: self.run.clone() }).await?;
-        for (step, attempt, lost) in self.lost_of(&detail) {
+        for (step, attempt, lost) in self.lost_of(&self.detail(client).await?) {
             let text = format!("{lost} log lines of step `{step}`, attempt {attempt}, are lost");
             note(&styled(YELLOW, &text));
         }
@@ -202,7 +224,11 @@ impl Reader {
         if self.timestamps {
             text.push_str(&styled(DIM, &format!("{:.3} ", item.time)));
         }
-        let attempt = if item.attempt > 1 { format!("#{}", item.attempt) } else { String::new() };
+        let attempt = if item.attempt > 1 {
+            format!("#{}", item.attempt)
+        } else {
+            String::new()
+        };
         let name = format!("{}{attempt}", item.step);
         let width = self.step_width;
         text.push_str(&styled(DIM, &format!("{name:<width$} | ")));

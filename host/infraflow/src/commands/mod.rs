@@ -46,7 +46,9 @@ pub(crate) fn dispatch(cli: Cli) -> Outcome {
         }
         Command::Workflow(WorkflowCommand::Validate { paths }) => validate::run(&global, &paths),
         Command::Workflow(WorkflowCommand::List) => block_on(workflow::list(&global)),
-        Command::Workflow(WorkflowCommand::Show { name }) => block_on(workflow::show(&global, name)),
+        Command::Workflow(WorkflowCommand::Show { name }) => {
+            block_on(workflow::show(&global, name))
+        }
         Command::Workflow(WorkflowCommand::Apply { file }) => {
             block_on(workflow::apply(&global, file))
         }
@@ -82,7 +84,9 @@ fn start(global: &Global, args: UpArgs) -> Outcome {
     let mut config = load_config(global)?;
     if let Some(url) = args.nats {
         config.nats = match config.nats {
-            NatsConfig::External(external) => NatsConfig::External(ExternalNats { url, ..external }),
+            NatsConfig::External(external) => {
+                NatsConfig::External(ExternalNats { url, ..external })
+            }
             NatsConfig::Embedded { .. } => NatsConfig::External(ExternalNats::at(url)),
         };
     }
@@ -110,16 +114,20 @@ pub(crate) fn here() -> Result<Utf8PathBuf, Failure> {
     let folder =
         std::env::current_dir().map_err(|error| Failure::internal("find this folder", &error))?;
     Utf8PathBuf::from_path_buf(folder).map_err(|path| {
-        Failure::new(Exit::Invalid, format!("the path of this folder is not UTF-8: {}", path.display()))
+        Failure::new(
+            Exit::Invalid,
+            format!("the path of this folder is not UTF-8: {}", path.display()),
+        )
     })
 }
 
 /// The configuration.
 pub(crate) fn load_config(global: &Global) -> Result<Config, Failure> {
     config::load(global.config.as_deref(), &here()?).map_err(|error| match error {
-        ConfigError::Unreadable { path, reason } => {
-            Failure::new(Exit::Invalid, format!("read the configuration `{path}`: {reason}"))
-        }
+        ConfigError::Unreadable { path, reason } => Failure::new(
+            Exit::Invalid,
+            format!("read the configuration `{path}`: {reason}"),
+        ),
         ConfigError::Invalid(report) => {
             note(&report.render(report_style()));
             Failure::silent(Exit::Invalid)

@@ -22,7 +22,10 @@ pub(crate) async fn list(global: &Global) -> Outcome {
             styled(BOLD, &format!("{}@{}", plugin.name, plugin.version)),
             safe(&plugin.summary)
         ))?;
-        line(&styled(DIM, &format!("  {}  {}", plugin.digest, plugin.origin)))?;
+        line(&styled(
+            DIM,
+            &format!("  {}  {}", plugin.digest, plugin.origin),
+        ))?;
         for capability in &plugin.capabilities {
             let granted = if capability.granted {
                 styled(GREEN, "granted")

@@ -10,13 +10,17 @@ use super::logs::Reader;
 use super::{here, load_config};
 use crate::api::client::Client;
 use crate::api::types::{
-    RunDetail, RunRef, StartRequest, Started, UploadAnswer, UploadPiece, WorkflowDetail, WorkflowRef,
+    RunDetail, RunItem, RunRef, StartRequest, Started, UploadAnswer, UploadPiece, WorkflowDetail,
+    WorkflowRef,
 };
 use crate::api::verb;
 use crate::cli::{Global, RunArgs, TriggerArgs};
+use crate::config::{Config, SecretPlace};
 use crate::data_dir::random_hex;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{BOLD, DIM, Format, RED, between, json, line, note, safe, state, styled, table, took};
+use crate::output::{
+    BOLD, DIM, Format, RED, between, json, line, note, safe, state, styled, table, took,
+};
 
 /// Bytes of a piece of an upload; a message holds at most 1 MiB.
 const PIECE: usize = 512 * 1024;
@@ -26,16 +30,25 @@ const PLAYBOOK_WORKFLOW: &str = "playbook";
 
 /// Starts and follows.
 pub(crate) async fn run(global: &Global, args: RunArgs) -> Outcome {
-    let client = Client::connect(&load_config(global)?).await?;
+    let config = load_config(global)?;
+    let client = Client::connect(&config).await?;
     let request = match (&args.workflow, &args.playbook) {
         (Some(workflow), _) => start_request(workflow, &args.input)?,
-        (None, Some(playbook)) => playbook_request(&client, playbook, &args).await?,
-        (None, None) => return Err(Failure::new(Exit::Usage, "name a workflow, or a `--playbook`")),
+        (None, Some(playbook)) => playbook_request(&config, &client, playbook, &args).await?,
+        (None, None) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "name a workflow, or a `--playbook`",
+            ));
+        }
     };
     let workflow = request.workflow.clone();
     let started: Started = client.ask(verb::RUNS_START, &request).await?;
     if global.output == Format::Text {
-        note(&format!("run {} of workflow {workflow}", styled(BOLD, &started.run)));
+        note(&format!(
+            "run {} of workflow {workflow}",
+            styled(BOLD, &started.run)
+        ));
     }
     tokio::select! {
         outcome = follow(global, &client, &workflow, &started.run) => outcome,
@@ -65,7 +78,10 @@ pub(crate) async fn trigger(global: &Global, args: TriggerArgs) -> Outcome {
 fn start_request(workflow: &str, inputs: &[String]) -> Result<StartRequest, Failure> {
     Ok(StartRequest {
         workflow: workflow.to_owned(),
-        texts: inputs.iter().map(|text| pair(text, "--input")).collect::<Result<_, _>>()?,
+        texts: inputs
+            .iter()
+            .map(|text| pair(text, "--input"))
+            .collect::<Result<_, _>>()?,
         inputs: None,
         request_id: request_id()?,
     })
@@ -88,24 +104,39 @@ fn pair(text: &str, option: &str) -> Result<(String, String), Failure> {
 /// Follows the log, then says how it ended.
 async fn follow(global: &Global, client: &Client, workflow: &str, run: &str) -> Outcome {
     let mut reader = Reader::new(run.to_owned(), global.output, false, None);
-    let wanted = WorkflowRef { workflow: workflow.to_owned() };
+    let wanted = WorkflowRef {
+        workflow: workflow.to_owned(),
+    };
     let shown: WorkflowDetail = client.ask(verb::WORKFLOWS_SHOW, &wanted).await?;
     reader.align(step_widths(&shown.text));
     reader.follow_new(client).await?;
     reader.report_lost(client).await?;
-    let detail: RunDetail = client.ask(verb::RUNS_SHOW, &RunRef { run: run.to_owned() }).await?;
+    let detail: RunDetail = client
+        .ask(
+            verb::RUNS_SHOW,
+            &RunRef {
+                run: run.to_owned(),
+            },
+        )
+        .await?;
     match global.output {
         Format::Json => crate::output::json_line(&detail)?,
         Format::Text => print_end(&detail)?,
     }
-    Ok(if detail.run.state == "succeeded" { Exit::Success } else { Exit::RunFailed })
+    Ok(if detail.run.state == "succeeded" {
+        Exit::Success
+    } else {
+        Exit::RunFailed
+    })
 }
 
 fn step_widths(text: &str) -> impl Iterator<Item = usize> + '_ {
     // Only for looks: where the text is not understood, names are not aligned.
     let workflow = infraflow_workflow::parse_workflow("workflow", text).ok();
-    let widths: Vec<usize> =
-        workflow.iter().flat_map(|w| w.steps().map(|step| step.id.as_str().len())).collect();
+    let widths: Vec<usize> = workflow
+        .iter()
+        .flat_map(|w| w.steps().map(|step| step.id.as_str().len()))
+        .collect();
     widths.into_iter()
 }
 
@@ -120,29 +151,45 @@ pub(crate) fn print_end(detail: &RunDetail) -> Result<(), Failure> {
                 (Some(start), Some(end)) => took(between(start, end)),
                 _ => String::new(),
             };
-            let tries = if step.attempts.len() > 1 { step.attempts.len().to_string() } else { String::new() };
-            vec![step.id.clone(), step.uses.clone(), state(&step.shown), tries, time]
+            let tries = if step.attempts.len() > 1 {
+                step.attempts.len().to_string()
+            } else {
+                String::new()
+            };
+            vec![
+                step.id.clone(),
+                step.uses.clone(),
+                state(&step.shown),
+                tries,
+                time,
+            ]
         })
         .collect();
     table(&["step", "uses", "outcome", "attempts", "time"], rows)?;
     line("")?;
-    let time = detail.run.ended_at.map(|end| took(between(detail.run.created_at, end)));
-    line(&format!(
+    line(&end_line(&detail.run))
+}
+
+/// How a run ended, and why.
+pub(crate) fn end_line(run: &RunItem) -> String {
+    let time = run.ended_at.map(|end| took(between(run.created_at, end)));
+    let mut text = format!(
         "run {} {} in {}",
-        detail.run.id,
-        state(&detail.run.state),
+        run.id,
+        state(&run.state),
         time.unwrap_or_default()
-    ))?;
-    if !detail.run.reason.is_empty() {
-        line(&styled(RED, &safe(&detail.run.reason)))?;
+    );
+    if !run.reason.is_empty() {
+        text.push_str(&format!("\n{}", styled(RED, &safe(&run.reason))));
     }
-    Ok(())
+    text
 }
 
 // ---- playbooks ---------------------------------------------------------------------
 
 /// Hands the playbook's folder over and asks for the workflow that runs it.
 async fn playbook_request(
+    config: &Config,
     client: &Client,
     playbook: &Utf8Path,
     args: &RunArgs,
@@ -150,20 +197,38 @@ async fn playbook_request(
     let here = here()?;
     let playbook = here.join(playbook);
     if !playbook.is_file() {
-        return Err(Failure::new(Exit::NotFound, format!("there is no playbook `{playbook}`")));
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("there is no playbook `{playbook}`"),
+        ));
     }
     let inventories: Vec<Utf8PathBuf> = args.input.iter().map(|path| here.join(path)).collect();
     if let Some(missing) = inventories.iter().find(|path| !path.exists()) {
-        return Err(Failure::new(Exit::NotFound, format!("there is no inventory `{missing}`")));
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("there is no inventory `{missing}`"),
+        ));
     }
     let folder = common_folder(&playbook, &inventories);
+    if folder.parent().is_none() {
+        let problem =
+            "playbook and inventories have no folder in common but `/`: put them into one folder";
+        return Err(Failure::new(Exit::Invalid, problem));
+    }
     let within = |path: &Utf8Path| path.strip_prefix(&folder).map(Utf8Path::to_string);
     let relative = |path: &Utf8PathBuf| {
-        within(path).map_err(|_| Failure::new(Exit::Invalid, format!("`{path}` is not below `{folder}`")))
+        within(path)
+            .map_err(|_| Failure::new(Exit::Invalid, format!("`{path}` is not below `{folder}`")))
     };
-    let packed = upload::pack(&folder, UPLOAD.0)
+    let packed = upload::pack(&folder, &private_paths(config), UPLOAD.0)
         .map_err(|error| Failure::new(Exit::Invalid, crate::exit::chain(&error)))?;
-    note(&styled(DIM, &format!("handing over {folder} ({})", crate::output::bytes(u64::try_from(packed.len()).unwrap_or(u64::MAX)))));
+    note(&styled(
+        DIM,
+        &format!(
+            "handing over {folder} ({})",
+            crate::output::bytes(u64::try_from(packed.len()).unwrap_or(u64::MAX))
+        ),
+    ));
     let digest = hand_over(client, &packed).await?;
     let mut connection = JsonMap::new();
     for (name, value) in [
@@ -197,6 +262,15 @@ async fn playbook_request(
     })
 }
 
+/// What is never handed over, wherever it is: the host's own data, and secrets.
+fn private_paths(config: &Config) -> Vec<Utf8PathBuf> {
+    let secrets = config.secrets.values().filter_map(|place| match place {
+        SecretPlace::File(path) => Some(path),
+        SecretPlace::Environment(_) => None,
+    });
+    secrets.chain([&config.data_dir]).cloned().collect()
+}
+
 /// The deepest folder that holds the playbook's folder and every inventory.
 fn common_folder(playbook: &Utf8Path, inventories: &[Utf8PathBuf]) -> Utf8PathBuf {
     let mut folder = playbook.parent().unwrap_or(playbook).to_owned();
@@ -217,7 +291,11 @@ async fn hand_over(client: &Client, packed: &[u8]) -> Result<String, Failure> {
     let mut offset = 0_u64;
     for (index, bytes) in packed.chunks(PIECE).enumerate() {
         let last = index + 1 == pieces;
-        let piece = UploadPiece { upload: upload.clone(), offset, last };
+        let piece = UploadPiece {
+            upload: upload.clone(),
+            offset,
+            last,
+        };
         let mut message = serde_json::to_vec(&piece)
             .map_err(|error| Failure::internal("write the request", &error))?;
         message.push(b'\n');
@@ -228,7 +306,10 @@ async fn hand_over(client: &Client, packed: &[u8]) -> Result<String, Failure> {
         }
         offset += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     }
-    Err(Failure::new(Exit::Failure, "the host did not take the files"))
+    Err(Failure::new(
+        Exit::Failure,
+        "the host did not take the files",
+    ))
 }
 
 #[cfg(test)]
@@ -244,7 +325,10 @@ mod tests {
             ("/a/site.yml", &[], "/a"),
         ] {
             let inventories: Vec<Utf8PathBuf> = inventories.iter().map(Into::into).collect();
-            assert_eq!(common_folder(Utf8Path::new(playbook), &inventories), expected);
+            assert_eq!(
+                common_folder(Utf8Path::new(playbook), &inventories),
+                expected
+            );
         }
     }
 

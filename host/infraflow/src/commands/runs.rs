@@ -30,7 +30,12 @@ pub(crate) async fn list(global: &Global, args: RunsListArgs) -> Outcome {
         return Ok(Exit::Success);
     }
     let rows = page.runs.iter().map(row).collect();
-    table(&["run", "workflow", "state", "step", "event", "by", "created", "took"], rows)?;
+    table(
+        &[
+            "run", "workflow", "state", "step", "event", "by", "created", "took",
+        ],
+        rows,
+    )?;
     if let Some(next) = page.next {
         note(&styled(DIM, &format!("older ones: --before {next}")));
     }
@@ -54,7 +59,9 @@ fn row(run: &RunItem) -> Vec<String> {
         event,
         safe(&run.actor),
         ago(run.created_at),
-        run.ended_at.map(|end| took(between(run.created_at, end))).unwrap_or_default(),
+        run.ended_at
+            .map(|end| took(between(run.created_at, end)))
+            .unwrap_or_default(),
     ]
 }
 
@@ -74,15 +81,36 @@ fn print(detail: &RunDetail) -> Result<(), Failure> {
     let event = run.event_subject.as_deref().map(safe).unwrap_or_default();
     let mut rows = vec![
         ("run", run.id.clone()),
-        ("workflow", format!("{} {}", run.workflow, styled(DIM, &short(&detail.workflow_digest)))),
+        (
+            "workflow",
+            format!(
+                "{} {}",
+                run.workflow,
+                styled(DIM, &short(&detail.workflow_digest))
+            ),
+        ),
         ("state", state(&run.state)),
         ("event", format!("{} {event}", run.event_type)),
         ("by", safe(&run.actor)),
-        ("created", format!("{:.3} ({})", run.created_at, ago(run.created_at))),
-        ("code", if detail.trusted { "trusted" } else { "untrusted" }.to_owned()),
+        (
+            "created",
+            format!("{:.3} ({})", run.created_at, ago(run.created_at)),
+        ),
+        (
+            "code",
+            if detail.trusted {
+                "trusted"
+            } else {
+                "untrusted"
+            }
+            .to_owned(),
+        ),
     ];
     if !detail.inputs.is_empty() {
-        rows.push(("inputs", safe(&serde_json::Value::from(detail.inputs.clone()).to_string())));
+        rows.push((
+            "inputs",
+            safe(&serde_json::Value::from(detail.inputs.clone()).to_string()),
+        ));
     }
     if let Some(workspace) = &detail.workspace {
         rows.push(("workspace", workspace.clone()));
@@ -98,7 +126,11 @@ fn print(detail: &RunDetail) -> Result<(), Failure> {
         if let Some(outputs) = step.outputs.as_ref().filter(|outputs| !outputs.is_empty()) {
             let text = serde_json::to_string_pretty(outputs).unwrap_or_default();
             let text: Vec<String> = text.lines().map(safe).collect();
-            line(&format!("\n{}\n{}", styled(DIM, &format!("outputs of {}", step.id)), text.join("\n")))?;
+            line(&format!(
+                "\n{}\n{}",
+                styled(DIM, &format!("outputs of {}", step.id)),
+                text.join("\n")
+            ))?;
         }
     }
     line(&format!("\n{}", styled(DIM, "journal")))?;
@@ -135,7 +167,11 @@ pub(crate) async fn cancel(global: &Global, run: String) -> Outcome {
 /// Answers a run.
 pub(crate) async fn resume(global: &Global, run: String, answer: String) -> Outcome {
     let client = Client::connect(&load_config(global)?).await?;
-    let request = AnswerRequest { run, step: None, answer };
+    let request = AnswerRequest {
+        run,
+        step: None,
+        answer,
+    };
     let answered: RunRef = client.ask(verb::RUNS_ANSWER, &request).await?;
     match global.output {
         Format::Json => json(&answered)?,

@@ -23,8 +23,16 @@ pub(crate) async fn list(global: &Global) -> Outcome {
     let rows = sources
         .into_iter()
         .map(|source| {
-            let signed = if source.insecure { styled(YELLOW, "no") } else { "yes".to_owned() };
-            let code = if source.trusted { "trusted" } else { "untrusted" };
+            let signed = if source.insecure {
+                styled(YELLOW, "no")
+            } else {
+                "yes".to_owned()
+            };
+            let code = if source.trusted {
+                "trusted"
+            } else {
+                "untrusted"
+            };
             vec![
                 source.name,
                 source.provider,
@@ -35,6 +43,16 @@ pub(crate) async fn list(global: &Global) -> Outcome {
             ]
         })
         .collect();
-    table(&["source", "provider", "webhook", "signed", "code", "repository"], rows)?;
+    table(
+        &[
+            "source",
+            "provider",
+            "webhook",
+            "signed",
+            "code",
+            "repository",
+        ],
+        rows,
+    )?;
     Ok(Exit::Success)
 }

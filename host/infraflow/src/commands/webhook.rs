@@ -34,14 +34,21 @@ pub(crate) fn add(global: &Global, args: &WebhookAddArgs) -> Outcome {
         let names: Vec<&str> = Provider::ALL.into_iter().map(Provider::name).collect();
         Failure::new(
             Exit::Usage,
-            format!("provider `{}` is not supported yet: there are `{}`", args.provider, names.join("`, `")),
+            format!(
+                "provider `{}` is not supported yet: there are `{}`",
+                args.provider,
+                names.join("`, `")
+            ),
         )
     })?;
     let source = SourceName::new(&args.source)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let config = load_config(global)?;
     if config.sources.contains_key(&source) {
-        return Err(Failure::new(Exit::Conflict, format!("there is a source `{source}` already")));
+        return Err(Failure::new(
+            Exit::Conflict,
+            format!("there is a source `{source}` already"),
+        ));
     }
     let file = here()?.join(global.config.as_deref().unwrap_or(Utf8Path::new(FILE_NAME)));
     let added = Added::new(&source, provider, args.url.as_deref());
@@ -74,7 +81,9 @@ impl Added {
     fn new(source: &SourceName, provider: Provider, url: Option<&str>) -> Self {
         let secret_name = format!("{source}-webhook");
         let secret_file = format!("secrets/{secret_name}");
-        let url = url.map(|url| format!(", url: {}", json!(url))).unwrap_or_default();
+        let url = url
+            .map(|url| format!(", url: {}", json!(url)))
+            .unwrap_or_default();
         Self {
             source_line: format!("  {source}: {{ type: {provider}{url}, secret: {secret_name} }}"),
             secret_line: format!("  {secret_name}: {{ file: {secret_file} }}"),
@@ -86,7 +95,10 @@ impl Added {
     }
 
     fn snippet(&self) -> String {
-        format!("sources:\n{}\nsecrets:\n{}\n", self.source_line, self.secret_line)
+        format!(
+            "sources:\n{}\nsecrets:\n{}\n",
+            self.source_line, self.secret_line
+        )
     }
 }
 
@@ -94,14 +106,22 @@ impl Added {
 fn write_secret(config: &Utf8Path, name: &str, secret: &str) -> Result<Utf8PathBuf, Failure> {
     let path = config.parent().unwrap_or(config).join(name);
     let failed = |error: std::io::Error| {
-        Failure::new(Exit::Conflict, format!("write the secret `{path}`: {error}"))
+        Failure::new(
+            Exit::Conflict,
+            format!("write the secret `{path}`: {error}"),
+        )
     };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-    file.write_all(format!("{secret}\n").as_bytes()).map_err(failed)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    file.write_all(format!("{secret}\n").as_bytes())
+        .map_err(failed)?;
     Ok(path)
 }
 
@@ -109,7 +129,10 @@ fn write_secret(config: &Utf8Path, name: &str, secret: &str) -> Result<Utf8PathB
 /// done without changing what a person wrote.
 fn extend(file: &Utf8Path, added: &Added) -> Result<bool, Failure> {
     let failed = |error: std::io::Error| {
-        Failure::new(Exit::Failure, format!("write the configuration `{file}`: {error}"))
+        Failure::new(
+            Exit::Failure,
+            format!("write the configuration `{file}`: {error}"),
+        )
     };
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
@@ -144,11 +167,18 @@ fn extended(text: &str, added: &Added) -> String {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    for (key, new_line) in [("sources:", &added.source_line), ("secrets:", &added.secret_line)] {
+    for (key, new_line) in [
+        ("sources:", &added.source_line),
+        ("secrets:", &added.secret_line),
+    ] {
         let stands = text.lines().any(|line| line.trim_end() == key);
         if stands {
             let lines = text.lines().map(|line| {
-                if line.trim_end() == key { format!("{line}\n{new_line}\n") } else { format!("{line}\n") }
+                if line.trim_end() == key {
+                    format!("{line}\n{new_line}\n")
+                } else {
+                    format!("{line}\n")
+                }
             });
             text = lines.collect();
         } else {
@@ -167,20 +197,31 @@ fn explain(
     written: bool,
 ) -> Result<(), Failure> {
     if written {
-        line(&format!("source {} is in {file}; restart `infraflow up` to use it", styled(BOLD, added.source.as_str())))?;
+        line(&format!(
+            "source {} is in {file}; restart `infraflow up` to use it",
+            styled(BOLD, added.source.as_str())
+        ))?;
     } else {
         line(&format!(
             "{}\n\n{}",
-            styled(YELLOW, &format!("add this to {file} by hand, then restart `infraflow up`:")),
+            styled(
+                YELLOW,
+                &format!("add this to {file} by hand, then restart `infraflow up`:")
+            ),
             added.snippet()
         ))?;
     }
-    line(&format!("its secret {} is in {secret_path}\n", styled(BOLD, &added.secret_name)))?;
+    line(&format!(
+        "its secret {} is in {secret_path}\n",
+        styled(BOLD, &added.secret_name)
+    ))?;
     let name = match added.provider {
         Provider::Forgejo => "Forgejo",
         Provider::Gitea => "Gitea",
     };
-    line(&format!("At {name}: repository, Settings, Webhooks, Add webhook, {name}:"))?;
+    line(&format!(
+        "At {name}: repository, Settings, Webhooks, Add webhook, {name}:"
+    ))?;
     for (field, value) in [
         ("Target URL", address),
         ("HTTP method", "POST"),
@@ -207,7 +248,12 @@ pub(crate) async fn test(global: &Global, args: WebhookTestArgs) -> Outcome {
         .sources
         .iter()
         .find(|(name, _)| name.as_str() == args.source)
-        .ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no source `{}`", args.source)))?;
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                format!("there is no source `{}`", args.source),
+            )
+        })?;
     let secrets = ConfiguredSecrets::new(config.secrets.clone());
     let secret: Option<Secret> = source
         .webhook_secrets
@@ -221,7 +267,13 @@ pub(crate) async fn test(global: &Global, args: WebhookTestArgs) -> Outcome {
     push.git_ref = format!("refs/heads/{}", args.branch);
     push.paths = args.paths;
     let delivery = random_hex::<16>().map_err(|error| Failure::internal("draw an id", &error))?;
-    let request = push_request(source.provider, &push, &delivery, secret.as_ref(), Encoding::Json);
+    let request = push_request(
+        source.provider,
+        &push,
+        &delivery,
+        secret.as_ref(),
+        Encoding::Json,
+    );
     let address = format!("{}/webhooks/{name}", status.http);
     let answer = post(address.clone(), request).await?;
     let stored = answer.code == 202;
@@ -230,7 +282,11 @@ pub(crate) async fn test(global: &Global, args: WebhookTestArgs) -> Outcome {
             "address": address, "status": answer.code, "body": answer.body, "delivery": delivery,
         }))?,
         Format::Text => {
-            let shown = if stored { styled(GREEN, "202 stored") } else { styled(RED, &answer.code.to_string()) };
+            let shown = if stored {
+                styled(GREEN, "202 stored")
+            } else {
+                styled(RED, &answer.code.to_string())
+            };
             line(&format!("{address}: {shown}"))?;
             line(&answer.body)?;
             if stored {
@@ -263,10 +319,20 @@ async fn post(
         }
         let mut answer = post.send(request.body.as_slice())?;
         let code = answer.status().as_u16();
-        Ok(HttpAnswer { code, body: answer.body_mut().read_to_string()? })
+        Ok(HttpAnswer {
+            code,
+            body: answer.body_mut().read_to_string()?,
+        })
     });
-    let sent = sent.await.map_err(|error| Failure::internal("send the sample", &error))?;
-    sent.map_err(|error| Failure::new(Exit::Unreachable, format!("`{shown}` does not answer: {error}")))
+    let sent = sent
+        .await
+        .map_err(|error| Failure::internal("send the sample", &error))?;
+    sent.map_err(|error| {
+        Failure::new(
+            Exit::Unreachable,
+            format!("`{shown}` does not answer: {error}"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -276,7 +342,11 @@ mod tests {
 
     fn added() -> Added {
         let name = SourceName::new("shop").unwrap();
-        Added::new(&name, Provider::Forgejo, Some("https://git.example/shop.git"))
+        Added::new(
+            &name,
+            Provider::Forgejo,
+            Some("https://git.example/shop.git"),
+        )
     }
 
     #[test]
@@ -305,7 +375,11 @@ mod tests {
 
     #[test]
     fn a_configuration_that_would_not_be_understood_is_left_alone() {
-        for text in ["sources: {}\n", "sources: { a: { type: gitea, insecure: true } }\n", "nonsense: 1\n"] {
+        for text in [
+            "sources: {}\n",
+            "sources: { a: { type: gitea, insecure: true } }\n",
+            "nonsense: 1\n",
+        ] {
             assert_eq!(extend_text(text), (false, text.to_owned()));
         }
         for text in ["", "sources:\n", "data_dir: x\n"] {

@@ -36,7 +36,10 @@ pub(crate) async fn list(global: &Global) -> Outcome {
             ]
         })
         .collect();
-    table(&["workflow", "triggers", "steps", "from", "description"], rows)?;
+    table(
+        &["workflow", "triggers", "steps", "from", "description"],
+        rows,
+    )?;
     for workflow in &list.workflows {
         if let Some(problem) = &workflow.problem {
             note(&format!("\n{}: {problem}", styled(YELLOW, &workflow.name)));
@@ -51,14 +54,18 @@ pub(crate) async fn list(global: &Global) -> Outcome {
 /// Shows a workflow.
 pub(crate) async fn show(global: &Global, name: String) -> Outcome {
     let client = Client::connect(&load_config(global)?).await?;
-    let shown: WorkflowDetail =
-        client.ask(verb::WORKFLOWS_SHOW, &WorkflowRef { workflow: name }).await?;
+    let shown: WorkflowDetail = client
+        .ask(verb::WORKFLOWS_SHOW, &WorkflowRef { workflow: name })
+        .await?;
     if global.output == Format::Json {
         json(&shown)?;
         return Ok(Exit::Success);
     }
     let workflow = &shown.workflow;
-    line(&styled(DIM, &format!("# {} from {}", workflow.digest, workflow.origin)))?;
+    line(&styled(
+        DIM,
+        &format!("# {} from {}", workflow.digest, workflow.origin),
+    ))?;
     if let Some(problem) = &workflow.problem {
         note(&styled(YELLOW, problem));
     }
@@ -76,7 +83,10 @@ pub(crate) async fn apply(global: &Global, file: Utf8PathBuf) -> Outcome {
         return Err(Failure::silent(Exit::Invalid));
     }
     let client = Client::connect(&load_config(global)?).await?;
-    let request = ApplyRequest { name: file.into_string(), text };
+    let request = ApplyRequest {
+        name: file.into_string(),
+        text,
+    };
     let applied: WorkflowRef = client.ask(verb::WORKFLOWS_APPLY, &request).await?;
     match global.output {
         Format::Json => json(&applied)?,

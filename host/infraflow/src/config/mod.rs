@@ -203,7 +203,11 @@ impl Config {
         Self {
             data_dir: folder.join(".infraflow"),
             http_listen: "127.0.0.1:8080".to_owned(),
-            nats: NatsConfig::Embedded { port: 4222, sync: Sync::Always, program: None },
+            nats: NatsConfig::Embedded {
+                port: 4222,
+                sync: Sync::Always,
+                program: None,
+            },
             workflows: folder.join("workflows"),
             sources: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -258,7 +262,12 @@ pub(crate) fn load(named: Option<&Utf8Path>, folder: &Utf8Path) -> Result<Config
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Config::defaults(folder));
         }
-        Err(error) => return Err(ConfigError::Unreadable { path, reason: error.to_string() }),
+        Err(error) => {
+            return Err(ConfigError::Unreadable {
+                path,
+                reason: error.to_string(),
+            });
+        }
     };
     let shown = named.map_or(FILE_NAME, Utf8Path::as_str);
     let text = infraflow_workflow::document::text_of_file(shown, &bytes)

@@ -32,15 +32,29 @@ pub(super) const ROOT: Keys = Keys::new(&[
 .later(&["people", "pools", "functions"]);
 pub(super) const HTTP: Keys = Keys::new(&["listen"]).later(&["tls"]);
 pub(super) const NATS: Keys = Keys::new(&[
-    "port", "sync", "program", "url", "user", "password", "credentials", "replicas",
+    "port",
+    "sync",
+    "program",
+    "url",
+    "user",
+    "password",
+    "credentials",
+    "replicas",
 ]);
 pub(super) const SOURCE: Keys = Keys::new(&[
-    "type", "url", "secret", "insecure", "trusted", "private_key", "known_hosts", "user", "password",
+    "type",
+    "url",
+    "secret",
+    "insecure",
+    "trusted",
+    "private_key",
+    "known_hosts",
+    "user",
+    "password",
 ])
 .later(&["poll", "allow_from", "branches", "playbooks"]);
 pub(super) const SECRET: Keys = Keys::new(&["file", "env"]).later(&["command", "store"]);
-pub(super) const TOOLS: Keys =
-    Keys::new(&["jail", "uid", "read_only", "git", "ansible", "tofu"]);
+pub(super) const TOOLS: Keys = Keys::new(&["jail", "uid", "read_only", "git", "ansible", "tofu"]);
 pub(super) const COMMAND: Keys = Keys::new(&["program", "network"]);
 pub(super) const PLUGINS: Keys = Keys::new(&["dir"]).later(&["grants", "trusted_keys"]);
 pub(super) const LIMITS: Keys = Keys::new(&["runs_active", "tools_active"]);
@@ -63,17 +77,17 @@ pub(crate) fn parse(name: &str, text: &str, folder: &Utf8Path) -> Result<Config,
         let nats = fields.or("nats", defaults.nats, |value| nats(folder, value));
         let workflows = fields.or("workflows", defaults.workflows, path);
         let sources = fields.or("sources", vec![], |value| value.entries(source));
-        let secrets =
-            fields.or("secrets", vec![], |value| value.entries(|name, place| {
-                secret(folder, name, place)
-            }));
+        let secrets = fields.or("secrets", vec![], |value| {
+            value.entries(|name, place| secret(folder, name, place))
+        });
         let tools = fields.or("tools", defaults.tools.clone(), |value| {
             tools(folder, &defaults.tools, value)
         });
         let commands = fields.or("commands", vec![], |value| value.entries(command));
         let plugins = fields.or("plugins", defaults.plugins, |value| plugins(folder, value));
-        let limits =
-            fields.or("limits", defaults.limits.clone(), |value| limits(&defaults.limits, value));
+        let limits = fields.or("limits", defaults.limits.clone(), |value| {
+            limits(&defaults.limits, value)
+        });
         let retention = fields.or("retention", defaults.retention.clone(), |value| {
             retention(&defaults.retention, value)
         });
@@ -112,7 +126,10 @@ fn absolute_path(value: Value<'_>) -> Read<Utf8PathBuf> {
         return Ok(path);
     }
     let problem = value
-        .problem(ProblemKind::Invalid, format!("`{path}` is not an absolute path"))
+        .problem(
+            ProblemKind::Invalid,
+            format!("`{path}` is not an absolute path"),
+        )
         .hint("write the whole path: programs are not looked up where people can put files");
     Err(value.report(problem))
 }
@@ -135,9 +152,15 @@ fn nats(folder: &Utf8Path, value: Value<'_>) -> Read<NatsConfig> {
     let fields = value.fields(&NATS)?;
     let is_external = fields.get("url").is_some();
     let (wrong, why): (&[&'static str], _) = if is_external {
-        (&EMBEDDED_KEYS, "is for the embedded server; with `url` somebody else's is used")
+        (
+            &EMBEDDED_KEYS,
+            "is for the embedded server; with `url` somebody else's is used",
+        )
     } else {
-        (&EXTERNAL_KEYS, "is for somebody else's server, which needs a `url`")
+        (
+            &EXTERNAL_KEYS,
+            "is for somebody else's server, which needs a `url`",
+        )
     };
     for key in wrong {
         if let Some(value) = fields.get(key) {
@@ -152,7 +175,11 @@ fn nats(folder: &Utf8Path, value: Value<'_>) -> Read<NatsConfig> {
         value.choice(&[("always", Sync::Always), ("relaxed", Sync::Relaxed)])
     });
     let program = fields.optional("program", absolute_path);
-    Ok(NatsConfig::Embedded { port: port?, sync: sync?, program: program? })
+    Ok(NatsConfig::Embedded {
+        port: port?,
+        sync: sync?,
+        program: program?,
+    })
 }
 
 fn external_nats(folder: &Utf8Path, fields: &Fields<'_>) -> Read<NatsConfig> {
@@ -228,7 +255,9 @@ fn provider(value: Value<'_>) -> Read<Provider> {
 
 fn repository_url(value: Value<'_>) -> Read<String> {
     let text = value.text()?;
-    let known = ["https://", "ssh://", "file://", "http://"].iter().any(|s| text.starts_with(s));
+    let known = ["https://", "ssh://", "file://", "http://"]
+        .iter()
+        .any(|s| text.starts_with(s));
     let scp_like = text.split_once(':').is_some_and(|(host, path)| {
         host.contains('@') && !path.is_empty() && !path.starts_with("//")
     });
@@ -238,11 +267,7 @@ fn repository_url(value: Value<'_>) -> Read<String> {
     Err(value.mismatched("the address of a repository: `https://...`, `ssh://...`, `user@host:path`, `file://...` or an absolute path"))
 }
 
-fn secret(
-    folder: &Utf8Path,
-    name: Value<'_>,
-    value: Value<'_>,
-) -> Read<(SecretName, SecretPlace)> {
+fn secret(folder: &Utf8Path, name: Value<'_>, value: Value<'_>) -> Read<(SecretName, SecretPlace)> {
     let name = name.parse();
     let fields = value.fields(&SECRET)?;
     let file = fields.optional("file", |value| path_in(folder, value));
@@ -250,7 +275,9 @@ fn secret(
     match (file?, env?) {
         (Some(file), None) => Ok((name?, SecretPlace::File(file))),
         (None, Some(variable)) => Ok((name?, SecretPlace::Environment(variable))),
-        (None, None) => Err(fields.missing("file", Some("say where the secret is: `file` or `env`"))),
+        (None, None) => {
+            Err(fields.missing("file", Some("say where the secret is: `file` or `env`")))
+        }
         (Some(_), Some(_)) => Err(value.refuse("the secret has a `file` and an `env`")),
     }
 }
@@ -260,7 +287,11 @@ fn environment_name(value: Value<'_>) -> Read<String> {
     let valid = !text.is_empty()
         && !text.starts_with(|c: char| c.is_ascii_digit())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if valid { Ok(text.to_owned()) } else { Err(value.mismatched("the name of an environment variable")) }
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(value.mismatched("the name of an environment variable"))
+    }
 }
 
 fn tools(folder: &Utf8Path, defaults: &ToolsConfig, value: Value<'_>) -> Read<ToolsConfig> {
@@ -270,7 +301,9 @@ fn tools(folder: &Utf8Path, defaults: &ToolsConfig, value: Value<'_>) -> Read<To
         value.choice(&[("required", JailChoice::Required), ("off", JailChoice::Off)])
     });
     let uid = fields.or("uid", defaults.uid, |value| value.whole(1..=2_000_000_000));
-    let read_only = fields.or("read_only", vec![], |value| value.one_or_each(absolute_path));
+    let read_only = fields.or("read_only", vec![], |value| {
+        value.one_or_each(absolute_path)
+    });
     let git = fields.optional("git", absolute_path);
     let ansible = fields.optional("ansible", |value| path_in(folder, value));
     let tofu = fields.optional("tofu", absolute_path);
@@ -291,12 +324,24 @@ fn command(
     let name = name.parse();
     if value.node().as_text().is_some() {
         let program = absolute_path(value);
-        return Ok((name?, CommandConfig { program: program?, has_network: false }));
+        return Ok((
+            name?,
+            CommandConfig {
+                program: program?,
+                has_network: false,
+            },
+        ));
     }
     let fields = value.fields(&COMMAND)?;
     let program = fields.required("program", absolute_path);
     let has_network = fields.or("network", false, Value::bool);
-    Ok((name?, CommandConfig { program: program?, has_network: has_network? }))
+    Ok((
+        name?,
+        CommandConfig {
+            program: program?,
+            has_network: has_network?,
+        },
+    ))
 }
 
 fn plugins(folder: &Utf8Path, value: Value<'_>) -> Read<PluginsConfig> {
@@ -309,12 +354,17 @@ fn limits(defaults: &LimitsConfig, value: Value<'_>) -> Read<LimitsConfig> {
     let fields = value.fields(&LIMITS)?;
     let count = |key, default: usize, max: u64| {
         fields
-            .or(key, u64::try_from(default).unwrap_or(max), |value| value.whole(1..=max))
+            .or(key, u64::try_from(default).unwrap_or(max), |value| {
+                value.whole(1..=max)
+            })
             .map(|count| usize::try_from(count).unwrap_or(default))
     };
     let runs_active = count("runs_active", defaults.runs_active, 100_000);
     let tools_active = count("tools_active", defaults.tools_active, 10_000);
-    Ok(LimitsConfig { runs_active: runs_active?, tools_active: tools_active? })
+    Ok(LimitsConfig {
+        runs_active: runs_active?,
+        tools_active: tools_active?,
+    })
 }
 
 fn retention(defaults: &RetentionConfig, value: Value<'_>) -> Read<RetentionConfig> {
@@ -330,14 +380,25 @@ fn retention(defaults: &RetentionConfig, value: Value<'_>) -> Read<RetentionConf
     let events = size("events", defaults.events);
     let runs = size("runs", defaults.runs);
     let logs = size("logs", defaults.logs);
-    Ok(RetentionConfig { workspaces: workspaces?, events: events?, runs: runs?, logs: logs? })
+    Ok(RetentionConfig {
+        workspaces: workspaces?,
+        events: events?,
+        runs: runs?,
+        logs: logs?,
+    })
 }
 
 /// Every secret that is named somewhere must be one of `secrets`.
 fn check_secrets(fields: &Fields<'_>, config: &Config) -> Read<()> {
-    let known: Vec<String> = config.secrets.keys().map(|name| format!("`{name}`")).collect();
+    let known: Vec<String> = config
+        .secrets
+        .keys()
+        .map(|name| format!("`{name}`"))
+        .collect();
     let check = |value: Option<Value<'_>>, names: &[SecretName]| {
-        let missing = names.iter().find(|name| !config.secrets.contains_key(*name));
+        let missing = names
+            .iter()
+            .find(|name| !config.secrets.contains_key(*name));
         match (value, missing) {
             (Some(value), Some(name)) => {
                 let expected = if known.is_empty() {
@@ -346,14 +407,21 @@ fn check_secrets(fields: &Fields<'_>, config: &Config) -> Read<()> {
                     format!("expected one of {}", known.join(", "))
                 };
                 let message = format!("`{name}` is not in `secrets`");
-                Err(value.report(value.problem(ProblemKind::Invalid, message).expected(expected)))
+                Err(value.report(
+                    value
+                        .problem(ProblemKind::Invalid, message)
+                        .expected(expected),
+                ))
             }
             _ => Ok(()),
         }
     };
     let mut checks = Vec::new();
-    let sources: BTreeMap<&str, &SourceConfig> =
-        config.sources.iter().map(|(name, source)| (name.as_str(), source)).collect();
+    let sources: BTreeMap<&str, &SourceConfig> = config
+        .sources
+        .iter()
+        .map(|(name, source)| (name.as_str(), source))
+        .collect();
     for (name, source) in sources {
         let of = |key: &str| fields.get("sources")?.get(name)?.get(key);
         checks.push(check(of("secret"), &source.webhook_secrets));
@@ -378,13 +446,17 @@ mod tests {
     use expect_test::expect;
 
     fn config(text: &str) -> Result<Config, String> {
-        parse("infraflow.yaml", text, Utf8Path::new("/srv/demo")).map_err(|report| report.to_string())
+        parse("infraflow.yaml", text, Utf8Path::new("/srv/demo"))
+            .map_err(|report| report.to_string())
     }
 
     #[test]
     fn an_empty_file_is_the_defaults() {
         for text in ["", "# nothing\n", "{}"] {
-            assert_eq!(config(text), Ok(Config::defaults(Utf8Path::new("/srv/demo"))));
+            assert_eq!(
+                config(text),
+                Ok(Config::defaults(Utf8Path::new("/srv/demo")))
+            );
         }
     }
 
