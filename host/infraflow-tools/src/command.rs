@@ -62,7 +62,7 @@ pub(crate) async fn run(
         read_only,
         binds: Vec::new(),
     };
-    let stand = context.processes.prepare(scope, room).await?;
+    let stand = context.prepare(scope, room).await?;
     let launch = Launch {
         program: spec.program.clone(),
         arguments: request.args,

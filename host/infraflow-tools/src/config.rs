@@ -88,6 +88,10 @@ pub struct SourceRepo {
     /// For `http` and `https`: the secret that holds a password or a token.
     /// Unset: no authentication.
     pub password: Option<SecretName>,
+    /// Whether its code may run without a jail where none can be made. A
+    /// workspace that holds a checkout of a source that is not trusted is not
+    /// trusted any more.
+    pub trusted: bool,
 }
 
 /// An executable that `command` may run.

@@ -65,6 +65,9 @@ pub(crate) async fn checkout(
         }],
         Address::Web(_) | Address::Ssh(_) => Vec::new(),
     };
+    if !repo.trusted {
+        context.workspaces.distrust(scope.run).await?;
+    }
     context.workspaces.fresh(scope.run, &request.path).await?;
     let room = Room {
         workspace: Some(context.workspaces.path(scope.run)),
@@ -72,7 +75,7 @@ pub(crate) async fn checkout(
         read_only: needed_by(&program),
         binds,
     };
-    let stand = context.processes.prepare(scope, room).await?;
+    let stand = context.prepare(scope, room).await?;
     let credentials = read_credentials(&*context.secrets, repo, &address)?;
     let git = Git {
         scope,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use infraflow_core::limits::ByteCount;
 use infraflow_core::line::{Level, Line, Stream};
-use infraflow_core::ports::{StopSignal, ToolScope};
+use infraflow_core::ports::{StopSignal, ToolScope, Trust};
 use infraflow_core::tool::{CallError, ProcessEnd};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
@@ -103,10 +103,11 @@ impl Processes {
     pub(crate) async fn prepare<'a>(
         &'a self,
         scope: &'a ToolScope,
+        trust: Trust,
         room: Room,
     ) -> Result<Stand<'a>, CallError> {
         let status = self.jail_status().await;
-        let decision = decide(&status, scope.trust).map_err(CallError::Unavailable)?;
+        let decision = decide(&status, trust).map_err(CallError::Unavailable)?;
         let (walls, places, loose) = match decision {
             Decision::Jailed => (Walls::Jail, Places::inside(&room), None),
             Decision::Open { warning } => {

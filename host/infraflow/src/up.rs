@@ -328,6 +328,7 @@ pub(crate) fn tools_config(config: &Config, data: &DataDir, jail: JailConfig) ->
                 known_hosts: source.known_hosts.clone(),
                 user: source.user.clone(),
                 password: source.password.clone(),
+                trusted: source.is_trusted,
             };
             (name.clone(), repo)
         })

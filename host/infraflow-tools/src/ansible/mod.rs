@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
             read_only,
             binds: Vec::new(),
         };
-        let stand = context.processes.prepare(scope, room).await?;
+        let stand = context.prepare(scope, room).await?;
         Ok(Self {
             context,
             scope,

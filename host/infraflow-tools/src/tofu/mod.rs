@@ -273,7 +273,7 @@ impl<'a> Tofu<'a> {
             read_only: needed_by(&self.program),
             binds,
         };
-        self.context.processes.prepare(self.scope, room).await
+        self.context.prepare(self.scope, room).await
     }
 
     async fn state(&self, backend: Backend) -> Result<Option<HeldState<'a>>, CallError> {

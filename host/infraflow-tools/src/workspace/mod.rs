@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use infraflow_core::id::RunId;
+use infraflow_core::ports::Trust;
 use infraflow_core::tool::{CallError, Entry, EntryKind, GuestPath};
 use rustix::fs::FileType;
 use rustix::process::{Gid, Uid};
@@ -66,6 +67,9 @@ pub enum WorkspaceError {
     },
 }
 
+/// The mark of a workspace that is not trusted, in the run's private folder.
+const UNTRUSTED: &str = "untrusted";
+
 impl Workspaces {
     /// The workspaces of a data directory; `owner` is whom their files belong
     /// to, when that is not ourselves.
@@ -113,6 +117,31 @@ impl Workspaces {
         blocking(move || folders.iter().try_for_each(|folder| remove(folder)))
             .await
             .map_err(|source| WorkspaceError::Remove { run, source })
+    }
+
+    /// Notes that code of a stranger comes into a run's workspace.
+    pub(crate) async fn distrust(&self, run: RunId) -> Result<(), CallError> {
+        let private = self.private(run);
+        let note = move || {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&private)?;
+            std::fs::write(private.join(UNTRUSTED), "")
+        };
+        blocking(note)
+            .await
+            .map_err(|error| system("note that the workspace is not trusted", &error))
+    }
+
+    /// How far what a run works with is trusted: as far as the run itself, and
+    /// no further than what came into its workspace.
+    pub(crate) async fn trust(&self, run: RunId, trust: Trust) -> Result<Trust, CallError> {
+        let mark = self.private(run).join(UNTRUSTED);
+        let is_marked = blocking(move || mark.try_exists())
+            .await
+            .map_err(|error| system("look whether the workspace is trusted", &error))?;
+        Ok(if is_marked { Trust::Untrusted } else { trust })
     }
 
     /// Makes a run's workspace, if it is not there, and opens it.

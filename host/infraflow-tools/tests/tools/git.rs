@@ -7,14 +7,14 @@ use std::process::Stdio;
 use camino::{Utf8Path, Utf8PathBuf};
 use infraflow_core::grant::{Capability, NotGranted};
 use infraflow_core::mask::MaskSet;
-use infraflow_core::ports::Tools as _;
+use infraflow_core::ports::{Tools as _, Trust};
 use infraflow_core::tool::{
     CallError, Checkout, CheckoutRequest, CommitId, GuestPath, RefName, Revision,
 };
 use infraflow_tools::{SourceRepo, ToolsConfig};
 
 use crate::ssh::{Sshd, run, user};
-use crate::world::{Attempt, World, guest, soon};
+use crate::world::{Attempt, World, command, guest, soon};
 
 /// A repository with a branch, two tags and two commits on `main`.
 struct Repo {
@@ -441,4 +441,38 @@ async fn by_http_with_a_token_that_shows_nowhere() {
         !said.contains("tok3n") && !said.contains("another-token"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_checkout_of_a_stranger_takes_the_runs_trust_away() {
+    let repo = Repo::new();
+    let without_jail = |config: &mut ToolsConfig| {
+        repo.add(config);
+        let own = SourceRepo {
+            trusted: true,
+            ..repo.source(repo.path.as_str())
+        };
+        config.sources.insert("own".parse().unwrap(), own);
+        config.jail.bubblewrap = Some("/no/such/bwrap".into());
+    };
+    let world = World::with(&[], without_jail).await;
+    let mut attempt = world.attempt("git");
+    attempt.scope.trust = Trust::Trusted;
+    let mut wanted = request(commit(&repo.second));
+    wanted.source = Some("own".parse().unwrap());
+    checkout(&world, &attempt, wanted).await.unwrap();
+    let runs = async || {
+        let call = world.door.run_command(&attempt.scope, command("true", &[]));
+        soon("the command", call).await
+    };
+    runs().await.unwrap();
+    let refused = checkout(&world, &attempt, request(commit(&repo.second))).await;
+    for refused in [refused.map(drop), runs().await.map(drop)] {
+        match refused {
+            Err(CallError::Unavailable(text)) => {
+                assert!(text.contains("no jail can be made"), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
