@@ -496,6 +496,7 @@ pub fn command(program: &Path) -> Command {
         "TMPDIR",
         "INFRAFLOW_PLUGINS",
         "INFRAFLOW_TOOLS_BIN",
+        "INFRAFLOW_BREAK",
     ] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);

@@ -78,10 +78,10 @@ fn die(point: &Point) -> ! {
         }
     }
     let me = rustix::process::getpid();
-    drop(rustix::process::kill_process(
-        me,
-        rustix::process::Signal::KILL,
-    ));
+    if rustix::process::kill_process(me, rustix::process::Signal::KILL).is_ok() {
+        // The signal is on its way.
+        std::thread::park();
+    }
     std::process::abort();
 }
 

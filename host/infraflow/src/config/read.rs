@@ -523,10 +523,49 @@ limits: { runs_active: 0 }
              --> infraflow.yaml:1:1
               |
             1 | htpp: { listen: x }
-              | ^^^^
+              | ^^^^ expected one of `data_dir`, `http`, `nats`, `workflows`, `sources`, `secrets`, `tools`, `commands`, `plugins`, `limits`, `retention`, `shutdown_grace`
               |
-              = expected one of `data_dir`, `http`, `nats`, `workflows`, `sources`, `secrets`, `tools`, `commands`, `plugins`, `limits`, `retention`, `shutdown_grace`
               = help: did you mean `http`?
+
+            error: `people` is not supported yet
+             --> infraflow.yaml:2:1
+              |
+            2 | people: {}
+              | ^^^^^^
+
+            error: `port` is for the embedded server; with `url` somebody else's is used
+             --> infraflow.yaml:3:30
+              |
+            3 | nats: { url: nats://a, port: 1 }
+              |                              ^
+
+            error: `gitlab` is not supported yet
+             --> infraflow.yaml:5:17
+              |
+            5 |   shop: { type: gitlab, secret: nope }
+              |                 ^^^^^^
+
+            error: `secret` is missing
+             --> infraflow.yaml:6:9
+              |
+            6 |   open: { type: forgejo }
+              |         ^^^^^^^^^^^^^^^
+              |
+              = help: name a secret that the webhooks are signed with, or say `insecure: true`
+
+            error: `ls` is not an absolute path
+             --> infraflow.yaml:8:17
+              |
+            8 | commands: { ls: ls }
+              |                 ^^
+              |
+              = help: write the whole path: programs are not looked up where people can put files
+
+            error: `runs_active` is the number 0
+             --> infraflow.yaml:9:24
+              |
+            9 | limits: { runs_active: 0 }
+              |                        ^ expected a whole number from 1 to 100000
         "#]]
         .assert_eq(&config(text).unwrap_err());
     }

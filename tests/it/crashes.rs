@@ -1,0 +1,356 @@
+//! The host is killed just before and just after every record of a run, at
+//! random moments, and NATS is killed: what must hold afterwards is always the
+//! same. Effects are counted outside.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use infraflow_core::run::Entry;
+use infraflow_tests::counter::Counter;
+use infraflow_tests::host::{Host, faulty_program};
+use infraflow_tests::wait::{pause, wait_for};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::COMMANDS;
+use crate::workflows::{call, log, manual, sh};
+
+const CONFIG: &str = "shutdown_grace: 200ms\n";
+
+/// A host that dies, and starts again without the fault.
+struct Mortal {
+    host: Host,
+    counter: Counter,
+}
+
+impl Mortal {
+    fn new(steps: impl FnOnce(&Counter) -> Vec<String>) -> Self {
+        let counter = Counter::start();
+        let host = Host::new(&format!("{COMMANDS}{CONFIG}")).with_program(faulty_program());
+        host.workflow("w", &manual("w", &steps(&counter)));
+        Self { host, counter }
+    }
+
+    /// Starts the host so that it dies at a point.
+    fn start_to_die(&mut self, side: &str, entry: &str) {
+        let log = self.host.path("killed").display().to_string();
+        self.host
+            .set_env("INFRAFLOW_KILL", &format!("{side}:{entry}:1"));
+        self.host.set_env("INFRAFLOW_KILL_LOG", &log);
+        self.host.start();
+    }
+
+    /// Waits for its death, and starts it again, healthy.
+    fn die_and_come_back(&mut self, side: &str, entry: &str) {
+        assert_eq!(
+            self.host.wait_until_gone(),
+            128 + 9,
+            "{side} {entry}: {}",
+            self.host.log()
+        );
+        let hit = fs::read_to_string(self.host.path("killed")).unwrap_or_default();
+        assert_eq!(hit.trim(), format!("{side}:{entry}:1"), "the point was hit");
+        self.host.nothing_is_left();
+        self.host.clear_env();
+        self.host.start();
+    }
+
+    fn only_run(&self) -> Value {
+        let run = wait_for("the run to be there", || self.host.try_runs()?.pop());
+        self.host.ended(run["id"].as_str().unwrap())
+    }
+}
+
+fn counted_steps(counter: &Counter) -> Vec<String> {
+    vec![
+        call("one", &counter.url("one"), ""),
+        call("two", &counter.url("two"), ""),
+        log("skipped", "never", "when: \"false\""),
+        call("three", &counter.url("three"), ""),
+    ]
+}
+
+/// No finished step ran twice, and none is missing; a step whose end was unknown
+/// is `interrupted` and ran at most once.
+fn judge(point: &str, run: &Value, counter: &Counter) {
+    let state = run["run"]["state"].as_str().unwrap();
+    assert!(
+        ["succeeded", "interrupted"].contains(&state),
+        "{point}: {run:#}"
+    );
+    for step in run["steps"].as_array().unwrap() {
+        let id = step["id"].as_str().unwrap();
+        let count = counter.count(id);
+        match step["state"].as_str().unwrap() {
+            "succeeded" => assert_eq!(count, 1, "{point}: step {id}: {run:#}"),
+            "interrupted" => assert!(count <= 1, "{point}: step {id} ran {count} times"),
+            "skipped" => assert_eq!(count, 0, "{point}: step {id}"),
+            // The run had ended before.
+            "waiting" => assert_eq!(count, 0, "{point}: step {id}"),
+            other => panic!("{point}: step {id} is {other}: {run:#}"),
+        }
+    }
+    if state == "succeeded" {
+        let all: Vec<_> = counter.all().into_iter().collect();
+        assert_eq!(
+            all,
+            [("/one".into(), 1), ("/three".into(), 1), ("/two".into(), 1)],
+            "{point}"
+        );
+    }
+}
+
+/// Kills the host at records that an ordinary run writes.
+fn at_ordinary(entry: &str) {
+    for side in ["before", "after"] {
+        let mut mortal = Mortal::new(counted_steps);
+        mortal.start_to_die(side, entry);
+        // Its event is durable when it is confirmed; the answer may be lost.
+        drop(mortal.host.cli(&["trigger", "w"]));
+        mortal.die_and_come_back(side, entry);
+        let run = mortal.only_run();
+        judge(&format!("{side} {entry}"), &run, &mortal.counter);
+        assert_eq!(mortal.host.runs().len(), 1, "{side} {entry}");
+    }
+}
+
+/// Every entry of a journal, and how a run gets to write it.
+fn cases() -> Vec<(&'static str, fn())> {
+    vec![
+        ("created", || at_ordinary("created")),
+        ("claimed", || at_ordinary("claimed")),
+        ("attempt_started", || at_ordinary("attempt_started")),
+        ("attempt_ended", || at_ordinary("attempt_ended")),
+        ("step_skipped", || at_ordinary("step_skipped")),
+        ("ended", || at_ordinary("ended")),
+        ("released", at_released),
+        ("step_unstartable", at_step_unstartable),
+        ("stop_requested", at_stop_requested),
+        ("parked", at_parked),
+        ("answered", at_answered),
+    ]
+}
+
+#[test]
+fn every_entry_has_a_case() {
+    let known: BTreeSet<_> = Entry::NAMES.into_iter().collect();
+    let covered: BTreeSet<_> = cases().into_iter().map(|(entry, _)| entry).collect();
+    assert_eq!(covered, known);
+}
+
+#[test]
+fn promise_04_05_killed_at_every_record() {
+    for (entry, case) in cases() {
+        println!("{entry}");
+        case();
+    }
+}
+
+/// A step that waits until a file is there.
+fn waiting_step(more: &str) -> String {
+    sh(
+        "wait",
+        "echo begun; while ! test -e go; do sleep 0.05; done",
+        more,
+    )
+}
+
+fn until_begun(host: &Host) -> String {
+    let run = wait_for("the run", || host.try_runs()?.pop());
+    let id = run["id"].as_str().unwrap().to_owned();
+    wait_for("the tool to run", || {
+        host.texts(&id).contains(&"begun".to_owned()).then_some(())
+    });
+    id
+}
+
+/// A shutdown gives the run back.
+fn at_released() {
+    for side in ["before", "after"] {
+        let mut mortal = Mortal::new(|counter| {
+            vec![
+                call("one", &counter.url("one"), ""),
+                waiting_step("on_interrupt: fail"),
+            ]
+        });
+        mortal.start_to_die(side, "released");
+        mortal.host.trigger("w", &[]);
+        until_begun(&mortal.host);
+        mortal.host.signal(Signal::TERM);
+        mortal.die_and_come_back(side, "released");
+        let run = mortal.only_run();
+        assert_eq!(run["run"]["state"], "interrupted", "{side}: {run:#}");
+        assert_eq!(mortal.counter.count("one"), 1, "{side}");
+    }
+}
+
+/// A step whose expression cannot be computed.
+fn at_step_unstartable() {
+    for side in ["before", "after"] {
+        let mut mortal = Mortal::new(|counter| {
+            vec![
+                call("one", &counter.url("one"), ""),
+                log("two", "{{ steps.one.outputs.nothing_of_the_kind }}", ""),
+            ]
+        });
+        mortal.start_to_die(side, "step_unstartable");
+        drop(mortal.host.cli(&["trigger", "w"]));
+        mortal.die_and_come_back(side, "step_unstartable");
+        let run = mortal.only_run();
+        assert_eq!(run["run"]["state"], "failed", "{side}: {run:#}");
+        assert_eq!(
+            run["steps"][1]["state"], "could_not_start",
+            "{side}: {run:#}"
+        );
+        assert_eq!(mortal.counter.count("one"), 1, "{side}");
+    }
+}
+
+/// Somebody cancels.
+fn at_stop_requested() {
+    for side in ["before", "after"] {
+        let mut mortal = Mortal::new(|counter| {
+            vec![
+                call("one", &counter.url("one"), ""),
+                waiting_step("on_interrupt: retry"),
+            ]
+        });
+        mortal.start_to_die(side, "stop_requested");
+        mortal.host.trigger("w", &[]);
+        let run = until_begun(&mortal.host);
+        drop(mortal.host.cli(&["runs", "cancel", &run]));
+        mortal.die_and_come_back(side, "stop_requested");
+        if side == "before" {
+            // Nobody was told that it is cancelled: ask again.
+            wait_for("the run to take the cancel", || {
+                mortal
+                    .host
+                    .cli(&["runs", "cancel", &run])
+                    .status
+                    .success()
+                    .then_some(())
+            });
+        }
+        let ended = mortal.host.ended(&run);
+        assert_eq!(ended["run"]["state"], "cancelled", "{side}: {ended:#}");
+        assert_eq!(mortal.counter.count("one"), 1, "{side}");
+    }
+}
+
+/// A host that died during a step which asks: the next one parks the run.
+fn parked(side: &str, entry: &str) -> (Mortal, String) {
+    let mut mortal = Mortal::new(|counter| {
+        vec![
+            call("one", &counter.url("one"), ""),
+            waiting_step("on_interrupt: ask"),
+            call("two", &counter.url("two"), ""),
+        ]
+    });
+    mortal.host.start();
+    mortal.host.trigger("w", &[]);
+    let run = until_begun(&mortal.host);
+    mortal.host.kill();
+    mortal.host.nothing_is_left();
+    mortal.start_to_die(side, entry);
+    (mortal, run)
+}
+
+fn at_parked() {
+    for side in ["before", "after"] {
+        let (mut mortal, run) = parked(side, "parked");
+        mortal.die_and_come_back(side, "parked");
+        finish_parked(&mortal, &run, side);
+    }
+}
+
+fn at_answered() {
+    for side in ["before", "after"] {
+        let (mut mortal, run) = parked(side, "answered");
+        mortal.host.until_state(&run, "waiting");
+        drop(
+            mortal
+                .host
+                .cli(&["runs", "resume", &run, "--answer", "done"]),
+        );
+        mortal.die_and_come_back(side, "answered");
+        if side == "before" {
+            finish_parked(&mortal, &run, side);
+        } else {
+            judge_parked(&mortal, &run, side);
+        }
+    }
+}
+
+fn finish_parked(mortal: &Mortal, run: &str, side: &str) {
+    mortal.host.until_state(run, "waiting");
+    assert!(
+        mortal
+            .host
+            .cli(&["runs", "resume", run, "--answer", "done"])
+            .status
+            .success()
+    );
+    judge_parked(mortal, run, side);
+}
+
+fn judge_parked(mortal: &Mortal, run: &str, side: &str) {
+    let ended = mortal.host.ended(run);
+    assert_eq!(ended["run"]["state"], "succeeded", "{side}: {ended:#}");
+    assert_eq!(
+        (mortal.counter.count("one"), mortal.counter.count("two")),
+        (1, 1),
+        "{side}"
+    );
+}
+
+#[test]
+fn promise_04_05_killed_at_random_moments() {
+    // A generator of its own: the moments are spread, and the same each time.
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    for round in 0..20 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let after = Duration::from_millis(state % 400);
+        let mut mortal = Mortal::new(counted_steps);
+        mortal.host.start();
+        mortal.host.trigger("w", &[]);
+        pause(after);
+        mortal.host.kill();
+        mortal.host.nothing_is_left();
+        mortal.host.start();
+        let run = mortal.only_run();
+        judge(
+            &format!("round {round}, after {after:?}"),
+            &run,
+            &mortal.counter,
+        );
+    }
+}
+
+#[test]
+fn promise_04_nats_is_killed_in_the_middle_of_a_run() {
+    let counter = Counter::start();
+    let mut host = Host::new(COMMANDS);
+    let steps = [
+        call("one", &counter.url("one"), ""),
+        waiting_step(""),
+        call("two", &counter.url("two"), ""),
+    ];
+    host.workflow("w", &manual("w", &steps));
+    host.start();
+    let run = host.trigger("w", &[]);
+    until_begun(&host);
+    let workspace = host.show(&run)["workspace"].as_str().unwrap().to_owned();
+    let pid = host.nats_pid();
+    host.kill_nats();
+    // The step ends while NATS is away: its end is written when it is back.
+    fs::write(format!("{workspace}/go"), "").unwrap();
+    wait_for("another NATS server", || {
+        (host.nats_pid().is_some() && host.nats_pid() != pid).then_some(())
+    });
+    let ended = host.ended(&run);
+    assert_eq!(ended["run"]["state"], "succeeded", "{ended:#}");
+    assert_eq!((counter.count("one"), counter.count("two")), (1, 1));
+}
