@@ -43,7 +43,7 @@ fn bad_workflows_are_refused_with_their_place() {
         (good.replace("  - name", "\t- name"), "tab"),
         (
             good.replace("name: good", "name: good\nname: again"),
-            "twice",
+            "duplicate key",
         ),
         (
             good.replace("on: manual", "on: manual\nonn: manual"),

@@ -42,7 +42,7 @@ fn a_playbook_runs_without_any_workflow() {
     assert!(text.contains("succeeded in"), "{text}");
     let run = host.show(host.runs()[0]["id"].as_str().unwrap());
     let outputs = &run["steps"][1]["outputs"];
-    assert_eq!(outputs["stats"]["localhost"]["changed"], 1, "{outputs:#}");
+    assert_eq!(outputs["hosts"]["localhost"]["changed"], 1, "{outputs:#}");
     // With `--check` it changes nothing.
     let checked = host.cli(&[&arguments[..], &["--check"]].concat());
     assert!(checked.status.success());

@@ -43,7 +43,14 @@ fn steps_see_inputs_and_outputs_and_are_skipped() {
             "when: \"{{ steps.three.outcome == 'skipped' }}\"",
         ),
     ];
-    let host = started("sums", &steps);
+    let mut host = Host::new(COMMANDS);
+    let schema = "inputs: { properties: { add: { type: integer } } }";
+    let text = manual("sums", &steps);
+    host.workflow(
+        "sums",
+        &text.replace("inputs: { additionalProperties: true }", schema),
+    );
+    host.start();
     let output = host.cli(&["run", "sums", "-i", "add=1", "-o", "json"]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -70,7 +77,7 @@ fn a_failing_step_ends_the_run_and_says_why() {
     let output = host.cli(&["run", "bad"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("failed (exit 3)"), "{text}");
+    assert!(text.contains("failed (exit code 3)"), "{text}");
     assert!(text.contains("`sh` ended with exit code 3"), "{text}");
     let run = &host.runs()[0];
     let shown = host.show(run["id"].as_str().unwrap());
@@ -101,7 +108,10 @@ fn a_retry_tries_again_and_counts() {
         .iter()
         .map(|attempt| attempt["outcome"].clone())
         .collect();
-    assert_eq!(outcomes, [json!("failed"), json!("succeeded")]);
+    assert_eq!(
+        outcomes,
+        [json!("failed (exit code 9)"), json!("succeeded")]
+    );
     assert_eq!(counter.count("tried"), 2);
 }
 
@@ -234,7 +244,7 @@ fn signals_exit_codes_and_leaked_handles_are_told_apart() {
         exit["steps"][0]["shown"]
             .as_str()
             .unwrap()
-            .contains("exit 200"),
+            .contains("exit code 200"),
         "{exit:#}"
     );
     let leak = host.run("leak", &[]);

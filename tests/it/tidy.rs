@@ -41,7 +41,7 @@ const BEHIND: [(&str, &str); 5] = [
     ("wasmtime", "infraflow-sandbox"),
     ("async-nats", "infraflow-bus"),
     ("saphyr-parser", "infraflow-workflow"),
-    ("minijinja", "infraflow-workflow"),
+    ("minijinja", "infraflow-core"),
     ("clap", "infraflow"),
 ];
 

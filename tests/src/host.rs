@@ -167,7 +167,7 @@ impl Host {
             }
             fs::read_to_string(&out)
                 .ok()?
-                .contains("is ready")
+                .contains("stops the host")
                 .then_some(())
         });
     }
@@ -186,7 +186,10 @@ impl Host {
             .args(&self.arguments)
             .current_dir(self.folder.path())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env("INFRAFLOW_LOG", "debug,async_nats=warn,hyper=info")
+            .env(
+                "INFRAFLOW_LOG",
+                "info,infraflow=debug,infraflow_engine=debug,infraflow_bus=debug",
+            )
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err);

@@ -1,6 +1,7 @@
 //! A plain NATS client over raw TCP, and a server of one's own: what anybody can
 //! do without infraflow.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -15,6 +16,15 @@ use crate::wait::wait_for;
 #[derive(Debug)]
 pub struct RawClient {
     stream: BufReader<TcpStream>,
+    /// Messages that came while an answer was waited for.
+    early: VecDeque<Message>,
+}
+
+/// What the server says.
+enum Next {
+    Pong,
+    Refused(String),
+    Message(Message),
 }
 
 /// A message.
@@ -41,6 +51,7 @@ impl RawClient {
             .expect("a time limit");
         let mut client = Self {
             stream: BufReader::new(stream),
+            early: VecDeque::new(),
         };
         assert!(
             client.line().starts_with("INFO "),
@@ -82,13 +93,12 @@ impl RawClient {
     /// The server's error, for example a permissions violation.
     pub fn try_flush(&mut self) -> Result<(), String> {
         self.send("PING\r\n");
+        let mut refused = Ok(());
         loop {
-            let line = self.line();
-            if line == "PONG" {
-                return Ok(());
-            }
-            if line.starts_with("-ERR") {
-                return Err(line);
+            match self.next() {
+                Next::Pong => return refused,
+                Next::Refused(line) => refused = Err(line),
+                Next::Message(message) => self.early.push_back(message),
             }
         }
     }
@@ -110,32 +120,48 @@ impl RawClient {
     /// The next message.
     ///
     /// # Panics
-    /// When none comes, or something else.
+    /// When none comes, or the server refuses something.
     #[expect(clippy::panic, reason = "a failed test")]
     pub fn message(&mut self) -> Message {
+        if let Some(message) = self.early.pop_front() {
+            return message;
+        }
+        loop {
+            match self.next() {
+                Next::Message(message) => return message,
+                Next::Pong => {}
+                Next::Refused(line) => panic!("{line}"),
+            }
+        }
+    }
+
+    #[expect(clippy::panic, reason = "a failed test")]
+    fn next(&mut self) -> Next {
         loop {
             let line = self.line();
             let words: Vec<&str> = line.split_whitespace().collect();
             let number = |word: &str| word.parse::<usize>().expect("a size");
             match words.as_slice() {
                 ["PING"] => self.send("PONG\r\n"),
+                ["PONG"] => return Next::Pong,
+                ["-ERR", ..] => return Next::Refused(line),
                 ["MSG", subject, _, size] | ["MSG", subject, _, _, size] => {
                     let payload = self.bytes(number(size));
-                    return Message {
+                    return Next::Message(Message {
                         subject: (*subject).to_owned(),
                         headers: String::new(),
                         payload,
-                    };
+                    });
                 }
                 ["HMSG", subject, _, head, size] | ["HMSG", subject, _, _, head, size] => {
                     let mut bytes = self.bytes(number(size));
                     let payload = bytes.split_off(number(head));
                     let headers = String::from_utf8_lossy(&bytes).into_owned();
-                    return Message {
+                    return Next::Message(Message {
                         subject: (*subject).to_owned(),
                         headers,
                         payload,
-                    };
+                    });
                 }
                 _ => panic!("unexpected line from NATS: {line}"),
             }

@@ -1,10 +1,13 @@
 //! The connection: how to get one, and what state it is in.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Where NATS is and who we are there.
 #[derive(Debug, Clone)]
@@ -85,6 +88,7 @@ pub struct Bus {
     pub(crate) client: async_nats::Client,
     pub(crate) jetstream: jetstream::Context,
     connected: watch::Receiver<bool>,
+    closing: Arc<AtomicBool>,
 }
 
 impl Bus {
@@ -140,6 +144,7 @@ impl Bus {
             client,
             jetstream,
             connected,
+            closing: Arc::default(),
         })
     }
 
@@ -168,9 +173,35 @@ impl Bus {
     }
 
     /// Waits until everything that was published has been handed to the server.
+    /// A bounded time; what is not handed over by then is on its way still.
     pub async fn flush(&self) {
-        if let Err(error) = self.client.flush().await {
-            tracing::warn!(%error, "NATS connection not flushed");
+        match timeout(REQUEST_TIMEOUT, self.client.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "NATS connection not flushed"),
+            Err(_) => tracing::warn!("NATS connection not flushed: no answer"),
+        }
+    }
+
+    /// Whether the connection ends because it was asked to.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Hands over what was published, as [`Bus::flush`], and ends the connection.
+    pub async fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        let mut connected = self.connected.clone();
+        if !*connected.borrow() {
+            return;
+        }
+        self.flush().await;
+        let closed = async {
+            // Errors mean that the connection has ended already.
+            drop(self.client.drain().await);
+            drop(connected.wait_for(|connected| !connected).await);
+        };
+        if timeout(REQUEST_TIMEOUT, closed).await.is_err() {
+            tracing::warn!("NATS connection not closed in order");
         }
     }
 }
@@ -184,6 +215,9 @@ fn note(event: &async_nats::Event, sender: &watch::Sender<bool>) {
         async_nats::Event::Disconnected => {
             sender.send_replace(false);
             tracing::warn!("connection to NATS lost, connecting again");
+        }
+        async_nats::Event::Closed => {
+            sender.send_replace(false);
         }
         async_nats::Event::SlowConsumer(subscription) => {
             tracing::warn!(

@@ -33,7 +33,7 @@ impl Feed {
             };
             loop {
                 let reason = follow(&bus, &mut progress, &sender).await;
-                if sender.is_closed() {
+                if sender.is_closed() || bus.is_closing() {
                     return;
                 }
                 tracing::warn!(

@@ -116,7 +116,7 @@ impl<T: Send + 'static> Puller<T> {
         let task = spawn(async move {
             loop {
                 let reason = pull(&bus, consumer, &deliver, &sender, &health_sender).await;
-                if sender.is_closed() {
+                if sender.is_closed() || bus.is_closing() {
                     return;
                 }
                 tracing::warn!(

@@ -661,8 +661,8 @@ impl Host {
     async fn stop(&self) {
         self.http_stop.send_replace(true);
         self.engine.shutdown(self.grace).await;
-        self.logs.flush().await;
-        self.bus.flush().await;
+        self.logs.close().await;
+        self.bus.close().await;
         if let Some(nats) = &self.nats {
             nats.stop().await;
         }

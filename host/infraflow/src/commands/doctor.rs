@@ -84,6 +84,7 @@ pub(crate) async fn run(global: &Global) -> Outcome {
     findings.extend(tools(&config).await);
     findings.extend(files(&config));
     findings.extend(secrets(&config));
+    findings.extend(commands(&config));
     findings.extend(host(&config).await);
     match global.output {
         Format::Json => json(&findings)?,
@@ -280,6 +281,27 @@ impl Blobs for NoBlobs {
     ) -> BoxFuture<'a, Result<Revision, BlobError>> {
         Box::pin(async { Err(BlobError::Unavailable("doctor stores nothing".to_owned())) })
     }
+}
+
+/// Executables of `commands` that are not there.
+fn commands(config: &Config) -> Vec<Finding> {
+    let missing = config
+        .commands
+        .iter()
+        .filter(|(_, command)| !command.program.is_file());
+    missing
+        .map(|(name, command)| {
+            let found = format!(
+                "`{name}` is `{}`, and there is no such file",
+                command.program
+            );
+            bad(
+                "commands",
+                found,
+                "install it, or change its path in `commands`",
+            )
+        })
+        .collect()
 }
 
 fn files(config: &Config) -> Vec<Finding> {
