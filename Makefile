@@ -44,7 +44,7 @@ test: target/debug/infraflow-faults
 test-all: test promises bench
 
 bench: build
-	$(CARGO) run --release -p infraflow-tests --bin bench
+	INFRAFLOW_BIN=$(CURDIR)/target/release/infraflow $(CARGO) run --release -p infraflow-tests --bin bench
 
 promises: target/debug/infraflow-faults
 	tests/promises.sh

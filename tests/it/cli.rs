@@ -80,7 +80,7 @@ fn every_listing_has_a_json_form_and_no_colour_in_a_pipe() {
         );
     }
     // The beginning of an id will do.
-    assert_eq!(host.show(&run[..8])["run"]["id"], run.as_str());
+    assert_eq!(host.show(run.get(..8).unwrap())["run"]["id"], run.as_str());
 }
 
 #[test]

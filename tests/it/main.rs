@@ -3,6 +3,8 @@
 
 #![expect(
     clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
     reason = "tests look into JSON; what is missing there fails the test"
 )]
 

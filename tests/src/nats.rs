@@ -200,6 +200,7 @@ pub struct Server {
     child: Child,
     folder: tempfile::TempDir,
     port: u16,
+    sync: &'static str,
 }
 
 impl Server {
@@ -208,13 +209,22 @@ impl Server {
     /// # Panics
     /// When it does not answer.
     pub fn start() -> Self {
+        Self::start_with("2m")
+    }
+
+    /// Starts one that writes to the disk at this interval: `always`, or a time.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn start_with(sync: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the server");
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
-        let child = spawn_server(folder.path(), port);
+        let child = spawn_server(folder.path(), port, sync);
         let server = Self {
+            sync,
             child,
             folder,
             port,
@@ -234,6 +244,11 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it.
     ///
     /// # Panics
@@ -245,7 +260,7 @@ impl Server {
 
     /// Starts it again on the same port and store.
     pub fn restart(&mut self) {
-        self.child = spawn_server(self.folder.path(), self.port);
+        self.child = spawn_server(self.folder.path(), self.port, self.sync);
         self.wait_until_it_answers();
     }
 }
@@ -257,10 +272,10 @@ impl Drop for Server {
     }
 }
 
-fn spawn_server(folder: &Path, port: u16) -> Child {
+fn spawn_server(folder: &Path, port: u16, sync: &str) -> Child {
     let config = folder.join("server.conf");
     let text = format!(
-        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\" }}\n",
+        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync} }}\n",
         folder.display()
     );
     fs::write(&config, text).expect("the server's configuration");

@@ -57,7 +57,10 @@ pub struct BareFigures {
 }
 
 /// The work of one run between its records, for example calling a component.
-pub type Work<'a> = &'a (dyn Fn() -> BoxFuture<'static, ()> + Sync);
+pub type Work<'a> = &'a (dyn Fn() -> Step + Sync);
+
+/// What the work of a run is.
+pub type Step = BoxFuture<'static, ()>;
 
 /// A connection for bare measurements, with streams of its own.
 #[derive(Debug, Clone)]
@@ -66,7 +69,43 @@ pub struct Bare {
     jetstream: jetstream::Context,
 }
 
+/// What was stored in a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored {
+    /// How many messages.
+    pub messages: u64,
+    /// From the first one to the last one, by the server's clock.
+    pub span: Duration,
+}
+
+const EVENT: &str = "bare.event.a";
+
 impl Bare {
+    /// What is stored in a stream now.
+    ///
+    /// # Errors
+    /// When the server does not have it.
+    pub async fn stored(&self, stream: &str) -> Result<Stored, BareError> {
+        let mut stream = self.jetstream.get_stream(stream).await?;
+        let state = &stream.info().await?.state;
+        let span = state.last_timestamp - state.first_timestamp;
+        Ok(Stored {
+            messages: state.messages,
+            span: span.try_into().unwrap_or_default(),
+        })
+    }
+
+    /// How many messages a consumer has not acknowledged yet.
+    ///
+    /// # Errors
+    /// When the server does not have it.
+    pub async fn left(&self, stream: &str, consumer: &str) -> Result<u64, BareError> {
+        let stream = self.jetstream.get_stream(stream).await?;
+        let mut consumer: consumer::PullConsumer = stream.get_consumer(consumer).await?;
+        let info = consumer.info().await?;
+        Ok(info.num_pending + u64::try_from(info.num_ack_pending)?)
+    }
+
     /// Connects and makes fresh streams.
     ///
     /// # Errors
@@ -108,15 +147,19 @@ impl Bare {
     ///
     /// # Errors
     /// When a publish fails.
-    pub async fn publish(&self, count: usize, body_bytes: usize) -> Result<f64, BareError> {
-        let body = Bytes::from(vec![b'x'; body_bytes]);
+    pub async fn publish(
+        &self,
+        subject: &str,
+        count: usize,
+        body: Bytes,
+    ) -> Result<f64, BareError> {
         let start = Instant::now();
         let mut pending = FuturesUnordered::new();
         for _ in 0..count {
             if pending.len() >= 1_024 {
                 pending.next().await.transpose()?;
             }
-            pending.push(self.client.request("bare.event.a", body.clone()));
+            pending.push(self.client.request(subject.to_owned(), body.clone()));
         }
         while let Some(done) = pending.next().await {
             done?;
@@ -137,7 +180,7 @@ impl Bare {
         let mut trips = Vec::with_capacity(count);
         for _ in 0..count {
             let start = Instant::now();
-            self.client.request("bare.event.a", body.clone()).await?;
+            self.client.request(EVENT, body.clone()).await?;
             trips.push(start.elapsed());
         }
         Ok(trips)
@@ -149,7 +192,8 @@ impl Bare {
     /// When the server refuses anything.
     pub async fn run(&self, run: BareRun, work: Work<'_>) -> Result<BareFigures, BareError> {
         self.reset().await?;
-        self.publish(run.events, run.body_bytes).await?;
+        let body = Bytes::from(vec![b'x'; run.body_bytes]);
+        self.publish(EVENT, run.events, body).await?;
         let events = self.consumer("BARE_EVENTS", "bare.event.>").await?;
         let start = Instant::now();
         match run.protocol {
