@@ -6,7 +6,7 @@
 # make lint      rustfmt, clippy, cargo-deny
 # make setup     what the others need (they call it themselves)
 
-.PHONY: all build demo test test-all bench promises soak lint setup guests clean
+.PHONY: all build programs demo test test-all bench promises soak lint setup guests clean
 .DEFAULT_GOAL := build
 
 CARGO ?= cargo
@@ -19,26 +19,25 @@ guests: setup
 	@plugins/build.sh
 
 build: guests
-	$(CARGO) build --release -p infraflow
+	$(CARGO) build --release --workspace --bins
 
 demo: build
 	tests/demo/demo.sh
 
-# The program with faults is the same program with switches for the tests: it is
-# built first and put aside, so that both share all dependencies.
-target/debug/infraflow-faults: guests
-	$(CARGO) build -p infraflow --features faults,sabotage
-	cp target/debug/infraflow $@.new && mv $@.new $@
+# The program with faults is the same program with switches for the tests. It is
+# built first and put aside. Always the whole workspace with all its targets, so
+# that every dependency is built once.
+programs: guests
+	$(CARGO) build --workspace --all-targets --features infraflow/faults,infraflow/sabotage
+	cp target/debug/infraflow target/debug/infraflow-faults.new
+	mv target/debug/infraflow-faults.new target/debug/infraflow-faults
+	$(CARGO) build --workspace --all-targets
 
-.PHONY: target/debug/infraflow-faults
-
-test: target/debug/infraflow-faults
+test: programs
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) build -p infraflow
-	cd plugins && ./test.sh
-	$(CARGO) test --workspace --exclude infraflow-tests
-	$(CARGO) test -p infraflow-tests -- --test-threads=$(TEST_THREADS)
+	plugins/test.sh
+	$(CARGO) test --workspace -- --test-threads=$(TEST_THREADS)
 	INFRAFLOW_BIN=$(CURDIR)/target/debug/infraflow tests/demo/demo.sh
 
 test-all: test promises bench
@@ -46,7 +45,7 @@ test-all: test promises bench
 bench: build
 	INFRAFLOW_BIN=$(CURDIR)/target/release/infraflow $(CARGO) run --release -p infraflow-tests --bin bench
 
-promises: target/debug/infraflow-faults
+promises: programs
 	tests/promises.sh
 
 soak:

@@ -14,10 +14,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("infraflow-tools", &["infraflow-core"]),
     ("infraflow-sandbox", &["infraflow-core"]),
     ("infraflow-sources", &["infraflow-core"]),
-    (
-        "infraflow-engine",
-        &["infraflow-core", "infraflow-workflow"],
-    ),
+    ("infraflow-engine", &["infraflow-core"]),
     (
         "infraflow",
         &[

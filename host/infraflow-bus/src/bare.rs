@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer, stream};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 /// A failure of a bare measurement; nothing handles it.
 pub type BareError = Box<dyn std::error::Error + Send + Sync>;
@@ -93,6 +93,20 @@ impl Bare {
             messages: state.messages,
             span: span.try_into().unwrap_or_default(),
         })
+    }
+
+    /// How many different subjects of a filter a stream holds messages of.
+    ///
+    /// # Errors
+    /// When the server does not have the stream.
+    pub async fn subjects(&self, stream: &str, filter: &str) -> Result<usize, BareError> {
+        let stream = self.jetstream.get_stream(stream).await?;
+        let mut subjects = stream.info_with_subjects(filter).await?;
+        let mut count = 0;
+        while subjects.try_next().await?.is_some() {
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// How many messages a consumer has not acknowledged yet.

@@ -1,9 +1,9 @@
 //! The runs that this host has, how many it may have, and taking runs over.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use infraflow_core::event::Actor;
 use infraflow_core::id::RunId;
@@ -20,10 +20,17 @@ use crate::task::spawn_bounded;
 /// Things to tell one run before it listens. More are refused.
 const MAILBOX: usize = 16;
 
-/// How long a new run waits for a free place before it is queued as a work item
-/// instead. Runs of a few milliseconds make room at once; behind playbooks it
-/// would wait in vain.
+/// How long a new run waits while no place becomes free, before it is queued as a
+/// work item instead. Runs of a few milliseconds make room at once; behind
+/// playbooks it would wait in vain.
 const ADMISSION_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long it waits while places become free: a work item costs a record more,
+/// which makes a flood of short runs longer.
+const ADMISSION_PATIENCE_MAX: Duration = Duration::from_secs(5);
+
+/// How long new runs do not wait after one has waited in vain.
+const FULL_FOR: Duration = Duration::from_secs(1);
 
 /// The first and the longest pause between two tries to append.
 const APPEND_DELAYS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -137,39 +144,61 @@ impl Drop for Reservation {
 /// How many runs this host may have.
 pub(crate) struct Admission {
     places: Arc<Semaphore>,
-    saturated: AtomicBool,
+    /// Places that were given so far.
+    given: AtomicU64,
+    /// New runs do not wait before this time: others have waited in vain.
+    full_until: Mutex<Option<Instant>>,
 }
 
 impl Admission {
     pub(crate) fn new(runs_max: usize) -> Self {
         Self {
             places: Arc::new(Semaphore::new(runs_max)),
-            saturated: AtomicBool::new(false),
+            given: AtomicU64::new(0),
+            full_until: Mutex::new(None),
         }
     }
 
     /// A place for a new run, or `None` when it should queue.
     pub(crate) async fn try_enter(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
-            self.saturated.store(false, Ordering::Relaxed);
-            return Some(place);
+            return Some(self.give(place));
         }
-        if self.saturated.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        if self.full_until().is_some_and(|until| begun < until) {
             return None;
         }
-        let wait = tokio::time::timeout(ADMISSION_PATIENCE, self.places.clone().acquire_owned());
-        match wait.await {
-            Ok(place) => place.ok(),
-            Err(_) => {
-                self.saturated.store(true, Ordering::Relaxed);
-                None
+        let mut wait = std::pin::pin!(self.places.clone().acquire_owned());
+        loop {
+            let given = self.given.load(Ordering::Relaxed);
+            match tokio::time::timeout(ADMISSION_PATIENCE, &mut wait).await {
+                Ok(place) => return Some(self.give(place.ok()?)),
+                Err(_) => {
+                    let is_moving = self.given.load(Ordering::Relaxed) != given;
+                    if !is_moving || begun.elapsed() > ADMISSION_PATIENCE_MAX {
+                        *self.full_until() = Some(Instant::now() + FULL_FOR);
+                        return None;
+                    }
+                }
             }
         }
     }
 
+    fn give(&self, place: OwnedSemaphorePermit) -> OwnedSemaphorePermit {
+        self.given.fetch_add(1, Ordering::Relaxed);
+        place
+    }
+
+    fn full_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.full_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A place, however long it takes. `None` when the host shuts down.
     pub(crate) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        self.places.clone().acquire_owned().await.ok()
+        let place = self.places.clone().acquire_owned().await.ok()?;
+        Some(self.give(place))
     }
 }
 

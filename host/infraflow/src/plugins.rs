@@ -13,6 +13,9 @@ use infraflow_sandbox::Sandbox;
 use infraflow_workflow::diagnostic::{ProblemKind, Report};
 use infraflow_workflow::read::{Keys, Read, Value, read_document};
 
+use crate::config::PluginsConfig;
+use crate::install;
+
 /// The file of grants beside the components.
 pub(crate) const GRANTS_FILE: &str = "grants.yaml";
 
@@ -56,9 +59,45 @@ struct Granted {
     capabilities: Arc<[Capability]>,
 }
 
-/// Loads every component of a folder. One without a grant for its digest is
+/// The folders of plugins: the one that ships with the program, and the
+/// operator's own.
+pub(crate) fn folders(config: &PluginsConfig) -> Vec<Utf8PathBuf> {
+    install::plugins()
+        .into_iter()
+        .chain(config.dir.clone())
+        .collect()
+}
+
+/// Loads every component of the folders. One without a grant for its digest is
 /// loaded with none.
-pub(crate) fn load(folder: &Utf8Path, sandbox: &Sandbox) -> Result<PluginCatalog, PluginsError> {
+pub(crate) fn load(
+    folders: &[Utf8PathBuf],
+    sandbox: &Sandbox,
+) -> Result<PluginCatalog, PluginsError> {
+    if folders.is_empty() {
+        return Err(PluginsError::NoFolder);
+    }
+    let mut plugins: Vec<InstalledPlugin> = Vec::new();
+    for folder in folders {
+        for plugin in load_folder(folder, sandbox)? {
+            let is_same = |known: &&InstalledPlugin| {
+                (&known.manifest.name, &known.manifest.version)
+                    == (&plugin.manifest.name, &plugin.manifest.version)
+            };
+            if let Some(known) = plugins.iter().find(is_same) {
+                let (name, version) = (&known.manifest.name, &known.manifest.version);
+                return Err(PluginsError::Component {
+                    path: plugin.origin.into(),
+                    reason: format!("it is `{name}` {version}, and so is `{}`", known.origin),
+                });
+            }
+            plugins.push(plugin);
+        }
+    }
+    Ok(PluginCatalog::new(plugins))
+}
+
+fn load_folder(folder: &Utf8Path, sandbox: &Sandbox) -> Result<Vec<InstalledPlugin>, PluginsError> {
     let grants = read_grants(&folder.join(GRANTS_FILE))?;
     let mut plugins = Vec::new();
     for path in components(folder)? {
@@ -86,7 +125,7 @@ pub(crate) fn load(folder: &Utf8Path, sandbox: &Sandbox) -> Result<PluginCatalog
             origin: path.to_string(),
         });
     }
-    Ok(PluginCatalog::new(plugins))
+    Ok(plugins)
 }
 
 fn unreadable(path: &Utf8Path, error: &std::io::Error) -> PluginsError {

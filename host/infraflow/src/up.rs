@@ -179,7 +179,7 @@ async fn load_plugins(
     config: &Config,
     data: &DataDir,
 ) -> Result<(Arc<Sandbox>, PluginCatalog), Failure> {
-    let folder = config.plugins.dir.clone().or_else(install::plugins);
+    let folders = plugins::folders(&config.plugins);
     let cache_dir = data.component_cache().into_std_path_buf();
     // Compiling blocks.
     let loaded = tokio::task::spawn_blocking(move || {
@@ -188,9 +188,8 @@ async fn load_plugins(
             ..SandboxConfig::default()
         })
         .map_err(|error| Failure::internal("set up the sandbox", &error))?;
-        let folder = folder.ok_or(plugins::PluginsError::NoFolder);
-        let catalog = folder.and_then(|folder| plugins::load(&folder, &sandbox));
-        let catalog = catalog.map_err(|error| Failure::new(Exit::Invalid, error.to_string()))?;
+        let catalog = plugins::load(&folders, &sandbox)
+            .map_err(|error| Failure::new(Exit::Invalid, error.to_string()))?;
         Ok((Arc::new(sandbox), catalog))
     });
     loaded

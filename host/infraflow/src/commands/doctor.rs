@@ -141,15 +141,10 @@ fn nats_server(config: &Config) -> Finding {
 }
 
 fn plugin_folder(config: &Config) -> Finding {
-    let Some(folder) = config.plugins.dir.clone().or_else(install::plugins) else {
-        return bad(
-            "plugins",
-            "there are none",
-            "build them with `plugins/build.sh`, or set `plugins.dir`",
-        );
-    };
+    let cache = DataDir::at(config.data_dir.clone()).component_cache();
     let sandbox = match Sandbox::new(SandboxConfig {
-        cache_dir: None,
+        // What `up` has compiled; nothing is made for a look.
+        cache_dir: cache.is_dir().then(|| cache.into_std_path_buf()),
         ..SandboxConfig::default()
     }) {
         Ok(sandbox) => sandbox,
@@ -161,8 +156,15 @@ fn plugin_folder(config: &Config) -> Finding {
             );
         }
     };
-    match plugins::load(&folder, &sandbox) {
-        Ok(catalog) => good("plugins", format!("{} in {folder}", catalog.names())),
+    let folders = plugins::folders(&config.plugins);
+    match plugins::load(&folders, &sandbox) {
+        Ok(catalog) => {
+            let places: Vec<&str> = folders.iter().map(|folder| folder.as_str()).collect();
+            good(
+                "plugins",
+                format!("{} in {}", catalog.names(), places.join(", ")),
+            )
+        }
         Err(error) => bad(
             "plugins",
             error.to_string(),

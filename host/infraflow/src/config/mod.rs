@@ -170,8 +170,8 @@ pub(crate) struct CommandConfig {
 /// Plugins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PluginsConfig {
-    /// The folder of `.wasm` files and their `grants.yaml`. Unset: the one that
-    /// ships with the program.
+    /// A folder of `.wasm` files and their `grants.yaml`, beside the one that
+    /// ships with the program. Unset: only that one.
     pub(crate) dir: Option<Utf8PathBuf>,
 }
 

@@ -570,6 +570,47 @@ limits: { runs_active: 0 }
         .assert_eq(&config(text).unwrap_err());
     }
 
+    /// `docs/configuration.md` has a table of exactly the keys that are taken,
+    /// and its example is one.
+    #[test]
+    fn the_documentation_names_every_key() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let sections: Vec<&str> = text.split("\n## ").collect();
+        for (title, keys) in [
+            ("Top level", &ROOT),
+            ("http", &HTTP),
+            ("nats", &NATS),
+            ("sources", &SOURCE),
+            ("secrets", &SECRET),
+            ("tools", &TOOLS),
+            ("commands", &COMMAND),
+            ("plugins", &PLUGINS),
+            ("limits", &LIMITS),
+            ("retention", &RETENTION),
+        ] {
+            let section = sections
+                .iter()
+                .find(|section| section.lines().next() == Some(title));
+            let lines = section.expect(title).lines();
+            let rows = lines.filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+            assert_eq!(rows.collect::<Vec<_>>(), keys.known(), "{title}");
+            let later = sections.last().unwrap();
+            for key in keys.not_supported_yet() {
+                assert!(later.contains(key), "{title}: {key}");
+            }
+        }
+        let example = text
+            .split("```yaml\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
+        let read = config(example).unwrap();
+        assert_eq!(read.limits.runs_active, 200);
+    }
+
     #[test]
     fn secrets_that_are_named_must_exist() {
         let text = "sources:\n  shop: { type: gitea, secret: hook }\n";
