@@ -2,7 +2,6 @@
 //! random moments, and NATS is killed: what must hold afterwards is always the
 //! same. Effects are counted outside.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -115,35 +114,46 @@ fn at_ordinary(entry: &str) {
     }
 }
 
-/// Every entry of a journal, and how a run gets to write it.
-fn cases() -> Vec<(&'static str, fn())> {
-    vec![
-        ("created", || at_ordinary("created")),
-        ("claimed", || at_ordinary("claimed")),
-        ("attempt_started", || at_ordinary("attempt_started")),
-        ("attempt_ended", || at_ordinary("attempt_ended")),
-        ("step_skipped", || at_ordinary("step_skipped")),
-        ("ended", || at_ordinary("ended")),
-        ("released", at_released),
-        ("step_unstartable", at_step_unstartable),
-        ("stop_requested", at_stop_requested),
-        ("parked", at_parked),
-        ("answered", at_answered),
-    ]
+// Each entry of a journal has a test of its own: these are the ordinary ones.
+
+#[test]
+fn promise_02_killed_at_created() {
+    at_ordinary("created");
 }
 
 #[test]
-fn every_entry_has_a_case() {
-    let known: BTreeSet<_> = Entry::NAMES.into_iter().collect();
-    let covered: BTreeSet<_> = cases().into_iter().map(|(entry, _)| entry).collect();
-    assert_eq!(covered, known);
+fn promise_04_killed_at_claimed() {
+    at_ordinary("claimed");
 }
 
 #[test]
-fn promise_04_05_killed_at_every_record() {
-    for (entry, case) in cases() {
-        println!("{entry}");
-        case();
+fn promise_04_killed_at_attempt_started() {
+    at_ordinary("attempt_started");
+}
+
+#[test]
+fn promise_04_killed_at_attempt_ended() {
+    at_ordinary("attempt_ended");
+}
+
+#[test]
+fn promise_04_killed_at_step_skipped() {
+    at_ordinary("step_skipped");
+}
+
+#[test]
+fn promise_04_killed_at_ended() {
+    at_ordinary("ended");
+}
+
+#[test]
+fn every_entry_has_a_test() {
+    let tests = include_str!("crashes.rs");
+    for entry in Entry::NAMES {
+        assert!(
+            tests.contains(&format!("_killed_at_{entry}() {{")),
+            "{entry}"
+        );
     }
 }
 
@@ -166,7 +176,8 @@ fn until_begun(host: &Host) -> String {
 }
 
 /// A shutdown gives the run back.
-fn at_released() {
+#[test]
+fn promise_04_killed_at_released() {
     for side in ["before", "after"] {
         let mut mortal = Mortal::new(|counter| {
             vec![
@@ -192,7 +203,8 @@ fn at_released() {
 }
 
 /// A step whose expression cannot be computed.
-fn at_step_unstartable() {
+#[test]
+fn promise_04_killed_at_step_unstartable() {
     for side in ["before", "after"] {
         let mut mortal = Mortal::new(|counter| {
             vec![
@@ -216,7 +228,8 @@ fn at_step_unstartable() {
 }
 
 /// Somebody cancels.
-fn at_stop_requested() {
+#[test]
+fn promise_04_killed_at_stop_requested() {
     for side in ["before", "after"] {
         let mut mortal = Mortal::new(|counter| {
             vec![
@@ -264,7 +277,8 @@ fn parked(side: &str, entry: &str) -> (Mortal, String) {
     (mortal, run)
 }
 
-fn at_parked() {
+#[test]
+fn promise_04_killed_at_parked() {
     for side in ["before", "after"] {
         let (mut mortal, run) = parked(side, "parked");
         mortal.die_and_come_back(side, "parked");
@@ -272,7 +286,8 @@ fn at_parked() {
     }
 }
 
-fn at_answered() {
+#[test]
+fn promise_04_killed_at_answered() {
     for side in ["before", "after"] {
         let (mut mortal, run) = parked(side, "answered");
         mortal.host.until_state(&run, "waiting");
@@ -313,7 +328,7 @@ fn judge_parked(mortal: &Mortal, run: &str, side: &str) {
 }
 
 #[test]
-fn promise_04_05_killed_at_random_moments() {
+fn promise_04_killed_at_random_moments() {
     // A generator of its own: the moments are spread, and the same each time.
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     for round in 0..20 {
@@ -361,4 +376,51 @@ fn promise_04_nats_is_killed_in_the_middle_of_a_run() {
     let ended = host.ended(&run);
     assert_eq!(ended["run"]["state"], "succeeded", "{ended:#}");
     assert_eq!((counter.count("one"), counter.count("two")), (1, 1));
+}
+
+#[test]
+fn promise_05_a_finished_step_is_not_run_again() {
+    let mut mortal = Mortal::new(|counter| {
+        vec![
+            call("one", &counter.url("one"), "on_interrupt: retry"),
+            waiting_step("on_interrupt: retry"),
+        ]
+    });
+    mortal.host.start();
+    mortal.host.trigger("w", &[]);
+    let run = until_begun(&mortal.host);
+    mortal.host.kill();
+    mortal.host.nothing_is_left();
+    mortal.host.start();
+    let workspace = mortal.host.show(&run)["workspace"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    fs::write(format!("{workspace}/go"), "").unwrap();
+    let ended = mortal.only_run();
+    assert_eq!(ended["run"]["state"], "succeeded", "{ended:#}");
+    assert_eq!(mortal.counter.count("one"), 1, "{ended:#}");
+}
+
+#[test]
+fn promise_02_a_run_that_was_given_back_is_not_forgotten() {
+    let mut mortal = Mortal::new(|_| vec![waiting_step("on_interrupt: retry")]);
+    mortal.host.start();
+    mortal.host.trigger("w", &[]);
+    let run = until_begun(&mortal.host);
+    let workspace = mortal.host.show(&run)["workspace"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    // It becomes a work item; the next host takes it, and dies before its claim.
+    assert_eq!(mortal.host.stop(), 0);
+    mortal.host.nothing_is_left();
+    fs::write(format!("{workspace}/go"), "").unwrap();
+    let log = mortal.host.path("killed").display().to_string();
+    mortal.host.set_env("INFRAFLOW_KILL", "before:claimed:1");
+    mortal.host.set_env("INFRAFLOW_KILL_LOG", &log);
+    mortal.host.spawn();
+    mortal.die_and_come_back("before", "claimed");
+    let ended = mortal.only_run();
+    assert_eq!(ended["run"]["state"], "succeeded", "{ended:#}");
 }

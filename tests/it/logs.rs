@@ -136,3 +136,20 @@ fn a_program_that_reads_no_more_ends_quietly() {
     assert_eq!(first, "step | 1\n");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn promise_09_a_plugin_that_floods_loses_lines_and_nothing_else() {
+    let mut host = Host::new(COMMANDS);
+    host.workflow("w", &manual("w", &[log("step", "{{ inputs.text }}", "")]));
+    host.start();
+    let run = host.run("w", &[&format!("text={}", "x\n".repeat(30_000))]);
+    assert_eq!(run["run"]["state"], "succeeded", "{}", run["run"]);
+    let attempt = &run["steps"][0]["attempts"][0];
+    let dropped = attempt["lines_dropped"].as_u64().unwrap();
+    assert!(dropped >= 10_000, "{attempt:#}");
+    let texts = host.texts(run["run"]["id"].as_str().unwrap());
+    let told = texts
+        .iter()
+        .any(|text| text.contains("lines of the plugin are lost"));
+    assert!(told, "{:?}", texts.last());
+}

@@ -1,5 +1,7 @@
 //! Runs: conditions, retries, deadlines, cancels, inputs, outputs.
 
+use std::path::Path;
+
 use infraflow_tests::counter::Counter;
 use infraflow_tests::host::Host;
 use infraflow_tests::processes;
@@ -116,7 +118,7 @@ fn a_retry_tries_again_and_counts() {
 }
 
 #[test]
-fn a_step_that_takes_too_long_is_stopped_with_all_it_started() {
+fn promise_07_a_step_that_takes_too_long_is_stopped_with_all_it_started() {
     // It ignores TERM, and leaves a grandchild that holds the pipe.
     let script = "trap '' TERM; sleep 412 & sleep 413; sleep 414";
     let host = started("slow", &[sh("slow", script, "timeout: 500ms")]);
@@ -288,7 +290,7 @@ fn a_changed_workflow_is_taken_and_a_running_one_keeps_its_own() {
 }
 
 #[test]
-fn a_secret_is_never_shown() {
+fn promise_08_a_secret_is_never_shown() {
     let secret = "s3cr3t-of-the-shop";
     let config = format!("{COMMANDS}secrets:\n  token: {{ file: token }}\n");
     let mut host = Host::new(&config);
@@ -314,4 +316,37 @@ fn a_secret_is_never_shown() {
     assert!(!everything.contains(secret), "{everything}");
     let encoded = "czNjcjN0LW9mLXRoZS1zaG9w";
     assert!(!everything.contains(encoded), "{everything}");
+}
+
+#[test]
+fn promise_06_a_plugin_without_a_grant_reaches_nothing() {
+    let counter = Counter::start();
+    let mut host = Host::new(COMMANDS);
+    // The plugins that ship, one of them without its grants.
+    let plugins = host.path("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/dist");
+    for entry in std::fs::read_dir(&shipped).expect("plugins/build.sh makes them") {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), plugins.join(entry.file_name())).unwrap();
+    }
+    let grants = std::fs::read_to_string(plugins.join("grants.yaml")).unwrap();
+    let without: String = grants
+        .lines()
+        .filter(|line| !line.contains("\"command:*\""))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_ne!(without.trim_end(), grants.trim_end());
+    host.write("plugins/grants.yaml", &without);
+    host.set_env("INFRAFLOW_PLUGINS", &plugins.display().to_string());
+    host.workflow("w", &manual("w", &[call("one", &counter.url("one"), "")]));
+    host.start();
+    let run = host.run("w", &[]);
+    assert_eq!(run["steps"][0]["state"], "not_granted", "{run:#}");
+    assert_eq!(
+        run["steps"][0]["attempts"][0]["not_granted"],
+        json!(["command:curl"]),
+        "{run:#}"
+    );
+    assert_eq!(counter.count("one"), 0);
 }

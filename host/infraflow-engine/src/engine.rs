@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::catalog::{Catalog, Parse};
 use crate::executor::{Admission, Appender, LiveRuns, Nudge};
 use crate::index::RunIndex;
+use crate::sabotage::{self, Break};
 use crate::task::{Task, spawn};
 use crate::{executor, router};
 
@@ -109,10 +110,15 @@ impl Shared {
     }
 
     pub(crate) fn permissions_of(&self, component: Digest) -> Option<Permissions> {
-        self.plugins
-            .load()
-            .get(component)
-            .map(|plugin| plugin.permissions())
+        self.plugins.load().get(component).map(|plugin| {
+            match sabotage::is(Break::GrantEverything) {
+                true => {
+                    let manifest = plugin.manifest.capability_list();
+                    Permissions::new(manifest.clone(), manifest)
+                }
+                false => plugin.permissions(),
+            }
+        })
     }
 }
 

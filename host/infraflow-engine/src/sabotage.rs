@@ -14,6 +14,10 @@ pub(crate) enum Break {
     NoRecovery,
     /// Promise 5: forget finished steps at a takeover.
     ForgetFinishedSteps,
+    /// Promise 6: let a plugin have whatever it asks for.
+    GrantEverything,
+    /// Promise 7: let attempts take as long as they like.
+    NoDeadline,
     /// Promise 8: publish messages and outputs unmasked.
     NoMasking,
     /// Promise 9: let lost log lines fail the attempt.
