@@ -154,7 +154,11 @@ async fn bucket(bus: &Bus) -> Result<kv::Store, StoreError> {
 
 async fn watch_forever(bus: Bus, sender: watch::Sender<u64>) {
     loop {
-        if let Err(error) = watch_once(&bus, &sender).await {
+        let watched = watch_once(&bus, &sender).await;
+        if bus.is_closing() {
+            return;
+        }
+        if let Err(error) = watched {
             tracing::warn!(%error, "watch of workflows interrupted, starting it again");
         }
         tokio::time::sleep(RESTART_DELAY).await;
