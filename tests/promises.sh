@@ -12,7 +12,7 @@ export INFRAFLOW_BIN=$PWD/target/debug/infraflow-faults
 cases=(
   "AckBeforeRecord crashes::promise_02_killed_at_created"
   "AckWorkBeforeEnd crashes::promise_02_a_run_that_was_given_back_is_not_forgotten"
-  "RandomRunId webhooks::promise_03_a_delivery_that_comes_again_starts_nothing"
+  "RandomRunId triggers::promise_03_an_event_with_an_id_makes_one_run_however_often_it_comes"
   "NoRecovery crashes::promise_04_killed_at_attempt_started"
   "ForgetFinishedSteps crashes::promise_05_a_finished_step_is_not_run_again"
   "GrantEverything running::promise_06_a_plugin_without_a_grant_reaches_nothing"

@@ -140,13 +140,16 @@ fn a_program_that_reads_no_more_ends_quietly() {
 #[test]
 fn promise_09_a_plugin_that_floods_loses_lines_and_nothing_else() {
     let mut host = Host::new(COMMANDS);
-    host.workflow("w", &manual("w", &[log("step", "{{ inputs.text }}", "")]));
+    let text = "{{ inputs.text }}{{ inputs.text }}";
+    host.workflow("w", &manual("w", &[log("step", text, "")]));
     host.start();
-    let run = host.run("w", &[&format!("text={}", "x\n".repeat(30_000))]);
+    let run = host.run("w", &[&format!("text={}", "x\n".repeat(60_000))]);
     assert_eq!(run["run"]["state"], "succeeded", "{}", run["run"]);
     let attempt = &run["steps"][0]["attempts"][0];
-    let dropped = attempt["lines_dropped"].as_u64().unwrap();
-    assert!(dropped >= 10_000, "{attempt:#}");
+    assert!(
+        attempt["lines_dropped"].as_u64().unwrap() > 0,
+        "{attempt:#}"
+    );
     let texts = host.texts(run["run"]["id"].as_str().unwrap());
     let told = texts
         .iter()

@@ -315,3 +315,26 @@ fn webhook_add_and_test_work_together() {
     let again = host.cli(&["webhook", "add", "infra", "--type", "gitea"]);
     assert_eq!(again.status.code(), Some(6));
 }
+
+#[test]
+fn promise_07_a_full_stream_refuses_and_makes_room_again() {
+    let config = config("  shop: { type: forgejo, secret: shop }\n");
+    let mut host = Host::new(&format!("{config}retention: {{ events: 1MiB }}\n"));
+    host.write("secret", SECRET);
+    host.start();
+    let mut body = push::body(COMMIT, &[]);
+    let paths: Vec<String> = (0..1_500)
+        .map(|n| format!("{n:04}/{}", "x".repeat(50)))
+        .collect();
+    body["commits"][0]["modified"] = json!(paths);
+    let refused = (0..100)
+        .map(|index| deliver(&host, &format!("large-{index}"), &body))
+        .find(|answer| answer.status != 202)
+        .expect("the stream gets full");
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(refused.retry_after.is_some());
+    // Events that every consumer is done with make room, now and then.
+    wait_for("room in the stream", || {
+        (deliver(&host, "later", &push::body(COMMIT, &[])).status == 202).then_some(())
+    });
+}

@@ -195,7 +195,7 @@ pub const LOG_BYTES: ByteCount = ByteCount::mib(256);
 
 /// Log lines that wait in memory for NATS; more are dropped and counted, so
 /// that a slow server never slows a step.
-pub const LOG_QUEUE: usize = 4_096;
+pub const LOG_QUEUE: usize = 32_768;
 
 /// Bytes of log lines on their way to NATS, of all attempts together.
 pub const LOG_QUEUE_BYTES: usize = 32 * 1024 * 1024;

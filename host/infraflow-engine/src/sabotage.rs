@@ -18,7 +18,7 @@ pub(crate) enum Break {
     GrantEverything,
     /// Promise 7: let attempts take as long as they like.
     NoDeadline,
-    /// Promise 8: publish messages and outputs unmasked.
+    /// Promise 8: mask nothing.
     NoMasking,
     /// Promise 9: let lost log lines fail the attempt.
     LostLinesFail,
