@@ -22,6 +22,10 @@ fn exit_codes_say_what_is_wrong() {
         (&["run"], 2),
         (&["run", "hello", "-i", "no-value"], 2),
         (&["frobnicate"], 2),
+        (
+            &["--nats", "nats://user:password@127.0.0.1:1", "runs", "list"],
+            2,
+        ),
         (&["runs", "show", "zzzz"], 5),
         (&["logs", "zzzz"], 5),
         (&["runs", "cancel", "zzzz"], 5),

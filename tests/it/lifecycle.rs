@@ -132,6 +132,17 @@ fn an_external_server_is_used_by_one_host() {
     client.subscribe("infraflow.log.>");
     client.publish("infraflow.trigger.hello", "{}");
     assert_eq!(client.message().payload, b"hello there");
+    // The command that the banner shows.
+    let output = host.cli(&["--nats", &server.url(), "run", "hello"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        host.printed()
+            .contains(&format!("infraflow --nats {} run hello", server.url()))
+    );
     assert_eq!(host.stop(), 0);
     host.nothing_is_left();
 }

@@ -108,9 +108,13 @@ impl Banner {
                     Ctrl-C stops the host."
                 .to_owned();
         };
+        let run = match &self.nats {
+            Nats::Embedded { .. } => format!("infraflow run {workflow}"),
+            Nats::External { url } => format!("infraflow --nats {url} run {workflow}"),
+        };
         let mut text = format!(
             "\nStart a workflow from another shell:\n\n  {}\n",
-            styled(BOLD, &format!("infraflow run {workflow}"))
+            styled(BOLD, &run)
         );
         if let Nats::Embedded { credentials, .. } = &self.nats {
             let command =

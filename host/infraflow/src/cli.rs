@@ -27,6 +27,12 @@ pub(crate) struct Global {
     /// The configuration; `infraflow.yaml` in this folder when not given
     #[arg(long, global = true, env = "INFRAFLOW_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<Utf8PathBuf>,
+    /// Use this NATS server instead of a private one
+    #[arg(long, global = true, env = "INFRAFLOW_NATS", value_name = "URL")]
+    pub(crate) nats: Option<String>,
+    /// The data directory, instead of the configured one
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<Utf8PathBuf>,
     /// How data is printed
     #[arg(long, short, global = true, value_enum, default_value = "text")]
     pub(crate) output: Format,
@@ -85,17 +91,11 @@ pub(crate) struct InitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
-    /// Use this NATS server instead of a private one
-    #[arg(long, value_name = "URL", env = "INFRAFLOW_NATS")]
-    pub(crate) nats: Option<String>,
-    /// Keep data in this folder
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) data_dir: Option<Utf8PathBuf>,
     /// Listen for HTTP here; port 0: any that is free
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
     /// The port of the private NATS server; 0: any that is free
-    #[arg(long, value_name = "PORT", conflicts_with = "nats")]
+    #[arg(long, value_name = "PORT")]
     pub(crate) nats_port: Option<u16>,
 }
 

@@ -106,7 +106,7 @@ pub(crate) fn styled(style: Style, text: &str) -> String {
 pub(crate) fn state(text: &str) -> String {
     let style = match text.split([' ', '(']).next().unwrap_or_default() {
         "succeeded" => GREEN,
-        "queued" | "skipped" => DIM,
+        "queued" | "skipped" | "not" => DIM,
         "running" | "retrying" => BLUE,
         "waiting" | "asked" | "cancelled" => YELLOW,
         _ => RED,

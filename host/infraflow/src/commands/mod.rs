@@ -82,19 +82,13 @@ fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
 fn start(global: &Global, args: UpArgs) -> Outcome {
     telemetry::start(global.verbose);
     let mut config = load_config(global)?;
-    if let Some(url) = args.nats {
-        config.nats = match config.nats {
-            NatsConfig::External(external) => {
-                NatsConfig::External(ExternalNats { url, ..external })
-            }
-            NatsConfig::Embedded { .. } => NatsConfig::External(ExternalNats::at(url)),
-        };
-    }
-    if let (Some(wanted), NatsConfig::Embedded { port, .. }) = (args.nats_port, &mut config.nats) {
-        *port = wanted;
-    }
-    if let Some(data_dir) = args.data_dir {
-        config.data_dir = data_dir;
+    match (args.nats_port, &mut config.nats) {
+        (Some(wanted), NatsConfig::Embedded { port, .. }) => *port = wanted,
+        (Some(_), NatsConfig::External(_)) => {
+            let problem = "`--nats-port` is for the private server, and another one is used";
+            return Err(Failure::new(Exit::Usage, problem));
+        }
+        (None, _) => {}
     }
     if let Some(listen) = args.listen {
         config.http_listen = listen;
@@ -121,8 +115,25 @@ pub(crate) fn here() -> Result<Utf8PathBuf, Failure> {
     })
 }
 
-/// The configuration.
+/// The configuration, and what the command line says instead.
 pub(crate) fn load_config(global: &Global) -> Result<Config, Failure> {
+    let mut config = read_config(global)?;
+    if let Some(url) = global.nats.clone() {
+        config::without_credentials(&url).map_err(|problem| Failure::new(Exit::Usage, problem))?;
+        config.nats = match config.nats {
+            NatsConfig::External(external) => {
+                NatsConfig::External(ExternalNats { url, ..external })
+            }
+            NatsConfig::Embedded { .. } => NatsConfig::External(ExternalNats::at(url)),
+        };
+    }
+    if let Some(data_dir) = &global.data_dir {
+        config.data_dir = here()?.join(data_dir);
+    }
+    Ok(config)
+}
+
+fn read_config(global: &Global) -> Result<Config, Failure> {
     config::load(global.config.as_deref(), &here()?).map_err(|error| match error {
         ConfigError::Unreadable { path, reason } => Failure::new(
             Exit::Invalid,

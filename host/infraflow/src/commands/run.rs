@@ -156,10 +156,14 @@ pub(crate) fn print_end(detail: &RunDetail) -> Result<(), Failure> {
             } else {
                 String::new()
             };
+            let shown = match step.shown.as_str() {
+                "waiting" if detail.run.is_ended => "not run",
+                shown => shown,
+            };
             vec![
                 step.id.clone(),
                 step.uses.clone(),
-                state(&step.shown),
+                state(shown),
                 tries,
                 time,
             ]

@@ -13,7 +13,7 @@ use infraflow_core::id::{CommandName, SecretName, SourceName, UserName};
 use infraflow_core::limits::{self, ByteCount};
 use infraflow_workflow::diagnostic::Report;
 
-pub(crate) use read::parse;
+pub(crate) use read::{parse, without_credentials};
 
 /// The name of the file.
 pub(crate) const FILE_NAME: &str = "infraflow.yaml";

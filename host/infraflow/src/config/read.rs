@@ -182,8 +182,20 @@ fn nats(folder: &Utf8Path, value: Value<'_>) -> Read<NatsConfig> {
     })
 }
 
+/// An address is shown in logs and process lists.
+pub(crate) fn without_credentials(url: &str) -> Result<(), String> {
+    if url.contains('@') {
+        return Err("the address of NATS holds credentials: say `user` and `password` (the name of a secret) under `nats` in the configuration instead".to_owned());
+    }
+    Ok(())
+}
+
 fn external_nats(folder: &Utf8Path, fields: &Fields<'_>) -> Read<NatsConfig> {
-    let url = fields.required("url", Value::owned_text);
+    let url = fields.required("url", |value| {
+        let url = value.owned_text()?;
+        value.accept(without_credentials(&url))?;
+        Ok(url)
+    });
     let user = fields.or(
         "user",
         UserName::new("operator").expect("a plain word is a user name"),
