@@ -191,11 +191,7 @@ fn promise_04_killed_at_released() {
         mortal.host.signal(Signal::TERM);
         mortal.die_and_come_back(side, "released");
         let run = until_begun(&mortal.host);
-        let workspace = mortal.host.show(&run)["workspace"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        fs::write(format!("{workspace}/go"), "").unwrap();
+        mortal.host.let_go(&run);
         let run = mortal.only_run();
         assert_eq!(run["run"]["state"], "succeeded", "{side}: {run:#}");
         assert_eq!(mortal.counter.count("one"), 1, "{side}");
@@ -365,11 +361,11 @@ fn promise_04_nats_is_killed_in_the_middle_of_a_run() {
     host.start();
     let run = host.trigger("w", &[]);
     until_begun(&host);
-    let workspace = host.show(&run)["workspace"].as_str().unwrap().to_owned();
+    let workspace = host.workspace(&run);
     let pid = host.nats_pid();
     host.kill_nats();
     // The step ends while NATS is away: its end is written when it is back.
-    fs::write(format!("{workspace}/go"), "").unwrap();
+    fs::write(workspace.join("go"), "").unwrap();
     wait_for("another NATS server", || {
         (host.nats_pid().is_some() && host.nats_pid() != pid).then_some(())
     });
@@ -392,11 +388,7 @@ fn promise_05_a_finished_step_is_not_run_again() {
     mortal.host.kill();
     mortal.host.nothing_is_left();
     mortal.host.start();
-    let workspace = mortal.host.show(&run)["workspace"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    fs::write(format!("{workspace}/go"), "").unwrap();
+    mortal.host.let_go(&run);
     let ended = mortal.only_run();
     assert_eq!(ended["run"]["state"], "succeeded", "{ended:#}");
     assert_eq!(mortal.counter.count("one"), 1, "{ended:#}");
@@ -408,14 +400,11 @@ fn promise_02_a_run_that_was_given_back_is_not_forgotten() {
     mortal.host.start();
     mortal.host.trigger("w", &[]);
     let run = until_begun(&mortal.host);
-    let workspace = mortal.host.show(&run)["workspace"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let workspace = mortal.host.workspace(&run);
     // It becomes a work item; the next host takes it, and dies before its claim.
     assert_eq!(mortal.host.stop(), 0);
     mortal.host.nothing_is_left();
-    fs::write(format!("{workspace}/go"), "").unwrap();
+    fs::write(workspace.join("go"), "").unwrap();
     let log = mortal.host.path("killed").display().to_string();
     mortal.host.set_env("INFRAFLOW_KILL", "before:claimed:1");
     mortal.host.set_env("INFRAFLOW_KILL_LOG", &log);

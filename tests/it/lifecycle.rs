@@ -197,8 +197,7 @@ fn promise_12_a_shutdown_records_what_it_interrupts() {
     assert_eq!(host.stop(), 0);
     host.nothing_is_left();
     host.start();
-    let workspace = host.show(&run)["workspace"].as_str().unwrap().to_owned();
-    fs::write(format!("{workspace}/go"), "").unwrap();
+    host.let_go(&run);
     let ended = host.ended(&run);
     assert_eq!(ended["run"]["state"], "succeeded", "{ended:#}");
     assert_eq!(counter.count("first"), 1);
@@ -239,14 +238,7 @@ fn a_nats_server_that_dies_comes_back() {
     let mut host = with_hello();
     host.start();
     let before = host.run("hello", &[]);
-    let pid = host.nats_pid();
-    host.kill_nats();
-    wait_for("another NATS server", || {
-        (host.nats_pid().is_some() && host.nats_pid() != pid).then_some(())
-    });
-    wait_for("the host to be ready", || {
-        (push::get(&format!("{}/readyz", host.http())).status == 200).then_some(())
-    });
+    host.restart_nats();
     assert_eq!(host.run("hello", &[])["run"]["state"], "succeeded");
     let kept = host.show(before["run"]["id"].as_str().unwrap());
     assert_eq!(kept["run"]["state"], "succeeded");

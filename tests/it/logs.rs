@@ -5,8 +5,6 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use infraflow_tests::host::{Host, command, program};
-use infraflow_tests::push;
-use infraflow_tests::wait::wait_for;
 
 use crate::COMMANDS;
 use crate::workflows::{log, manual, sh};
@@ -100,16 +98,8 @@ fn a_reader_follows_from_the_start_to_the_end_over_a_broken_connection() {
     let mut next = || lines.next().map(|line| line.unwrap());
     assert_eq!(next().unwrap(), "step | one");
     // The server dies and comes back while the reader waits.
-    let pid = host.nats_pid();
-    host.kill_nats();
-    wait_for("another NATS server", || {
-        (host.nats_pid().is_some() && host.nats_pid() != pid).then_some(())
-    });
-    wait_for("the host to be ready", || {
-        (push::get(&format!("{}/readyz", host.http())).status == 200).then_some(())
-    });
-    let workspace = host.show(&run)["workspace"].as_str().unwrap().to_owned();
-    std::fs::write(format!("{workspace}/go"), "").unwrap();
+    host.restart_nats();
+    host.let_go(&run);
     assert_eq!(next().unwrap(), "step | two");
     assert_eq!(next().unwrap(), "end  | three");
     assert_eq!(next(), None);

@@ -283,8 +283,7 @@ fn a_changed_workflow_is_taken_and_a_running_one_keeps_its_own() {
     });
     let new = host.run("w", &[]);
     assert_eq!(host.texts(new["run"]["id"].as_str().unwrap()), ["new"]);
-    let workspace = host.show(&old)["workspace"].as_str().unwrap().to_owned();
-    std::fs::write(format!("{workspace}/go"), "").unwrap();
+    host.let_go(&old);
     assert_eq!(host.ended(&old)["run"]["state"], "succeeded");
     assert_eq!(host.texts(&old), ["old"]);
 }

@@ -453,6 +453,38 @@ impl Host {
         kill_process(pid, Signal::KILL).expect("the signal is sent");
     }
 
+    /// Kills its NATS server, and returns when another one runs and the host is
+    /// ready again.
+    pub fn restart_nats(&self) {
+        let before = self.nats_pid();
+        self.kill_nats();
+        wait_for("another NATS server", || {
+            self.nats_pid().filter(|pid| Some(*pid) != before)
+        });
+        let ready = format!("{}/readyz", self.http());
+        wait_for("the host to be ready", || {
+            (crate::push::get(&ready).status == 200).then_some(())
+        });
+    }
+
+    /// The folder of a run's files.
+    ///
+    /// # Panics
+    /// When the host does not know it.
+    pub fn workspace(&self, run: &str) -> PathBuf {
+        let shown = self.show(run);
+        let path = shown.get("workspace").and_then(Value::as_str);
+        PathBuf::from(path.expect("the folder of the run's files"))
+    }
+
+    /// Makes the file `go` in a run's workspace, which its step waits for.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn let_go(&self, run: &str) {
+        fs::write(self.workspace(run).join("go"), "").expect("the file is made");
+    }
+
     /// Waits until no process mentions this host's folder.
     pub fn nothing_is_left(&self) {
         let folder = self.folder();
