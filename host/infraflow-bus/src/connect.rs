@@ -118,8 +118,11 @@ impl Bus {
             .subscription_capacity(QUEUED_DELIVERIES)
             .ping_interval(Duration::from_secs(10))
             .max_reconnects(None)
+            // The client waits before the first try, too, which is number 1.
             .reconnect_delay_callback(|tries| {
-                let millis = u64::try_from(tries).unwrap_or(u64::MAX).saturating_mul(50);
+                let millis = u64::try_from(tries.saturating_sub(1))
+                    .unwrap_or(u64::MAX)
+                    .saturating_mul(50);
                 Duration::from_millis(millis).min(RECONNECT_DELAY)
             })
             .event_callback(move |event| {

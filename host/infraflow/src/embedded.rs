@@ -26,7 +26,7 @@ use crate::task::{Task, spawn};
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two tries to reach a starting server.
-const PROBE_DELAY: Duration = Duration::from_millis(10);
+const PROBE_DELAY: Duration = Duration::from_millis(5);
 
 /// How long the server may take to end before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(10);

@@ -130,7 +130,7 @@ async fn start(config: Config) -> Result<Host, Failure> {
     // Components compile while the server starts.
     let (sandbox, server) = tokio::join!(
         load_plugins(&config, &data),
-        connect(&config, &data, watchdog.clone(), &secrets),
+        connect(&config, &data, watchdog.clone()),
     );
     let (sandbox, catalog) = sandbox?;
     let Connected { bus, logs, nats } = server?;
@@ -209,7 +209,6 @@ async fn connect(
     config: &Config,
     data: &DataDir,
     watchdog: Watchdog,
-    _secrets: &ConfiguredSecrets,
 ) -> Result<Connected, Failure> {
     let name = data
         .host_name()
