@@ -25,6 +25,9 @@ stages:
         with: { message: \"a log line of about the usual length, as a playbook prints it\" }
 ";
 
+/// What a host logs when nobody says otherwise.
+const DEFAULT_LOG: &str = "info,async_nats=warn";
+
 const LATENCY: &str = "infraflow.event.custom.bench";
 
 /// Size, time to ready, idle memory: with the embedded server and its defaults.
@@ -32,6 +35,7 @@ pub(crate) fn start() -> Value {
     let bytes = std::fs::metadata(program()).expect("the program").len();
     // Once for the compiled plugins, which stay.
     let mut host = Host::new("nats: { port: 0 }\n");
+    host.set_env("INFRAFLOW_LOG", DEFAULT_LOG);
     host.workflow("bench", WORKFLOW);
     host.start();
     host.stop();
@@ -68,6 +72,7 @@ fn mb(bytes: u64) -> f64 {
 pub(crate) fn figures(runtime: &Runtime, sync: &'static str) -> Value {
     let server = Server::start_with(sync);
     let mut host = Host::new("");
+    host.set_env("INFRAFLOW_LOG", DEFAULT_LOG);
     host.workflow("bench", WORKFLOW);
     host.set_arguments(&["--nats", &server.url()]);
     // It makes the streams; then the events wait for it, as in the bare runs.

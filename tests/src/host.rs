@@ -48,6 +48,9 @@ fn named_program(variable: &str, name: &str) -> PathBuf {
     path
 }
 
+/// What hosts log, so that a failed test can be understood.
+const LOG: &str = "info,infraflow=debug,infraflow_engine=debug,infraflow_bus=debug";
+
 /// A folder with a configuration, and the host that runs in it.
 #[derive(Debug)]
 pub struct Host {
@@ -185,11 +188,8 @@ impl Host {
             .arg("up")
             .args(&self.arguments)
             .current_dir(self.folder.path())
+            .env("INFRAFLOW_LOG", LOG)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env(
-                "INFRAFLOW_LOG",
-                "info,infraflow=debug,infraflow_engine=debug,infraflow_bus=debug",
-            )
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err);
