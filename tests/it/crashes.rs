@@ -37,7 +37,8 @@ impl Mortal {
         self.host
             .set_env("INFRAFLOW_KILL", &format!("{side}:{entry}:1"));
         self.host.set_env("INFRAFLOW_KILL_LOG", &log);
-        self.host.start();
+        // What it takes over may bring it to the point at once.
+        self.host.start_or_die();
     }
 
     /// Waits for its death, and starts it again, healthy.
@@ -315,12 +316,14 @@ fn finish_parked(mortal: &Mortal, run: &str, side: &str) {
 
 fn judge_parked(mortal: &Mortal, run: &str, side: &str) {
     let ended = mortal.host.ended(run);
-    assert_eq!(ended["run"]["state"], "succeeded", "{side}: {ended:#}");
-    assert_eq!(
-        (mortal.counter.count("one"), mortal.counter.count("two")),
-        (1, 1),
-        "{side}"
-    );
+    // After the answer the next step may have begun before the host was dead.
+    let is_interrupted = side == "after" && ended["run"]["state"] == "interrupted";
+    if !is_interrupted {
+        assert_eq!(ended["run"]["state"], "succeeded", "{side}: {ended:#}");
+    }
+    let two = mortal.counter.count("two");
+    assert!(two == 1 || is_interrupted && two == 0, "{side}: {ended:#}");
+    assert_eq!(mortal.counter.count("one"), 1, "{side}");
 }
 
 #[test]

@@ -162,17 +162,25 @@ impl Host {
     /// # Panics
     /// When it does not get ready.
     pub fn start(&mut self) {
+        if let Some(status) = self.start_or_die() {
+            self.fail(&format!("the host ended with {status}"));
+        }
+    }
+
+    /// Starts the host and returns when it is ready, or its exit status when it
+    /// has ended before.
+    ///
+    /// # Panics
+    /// When it does neither.
+    pub fn start_or_die(&mut self) -> Option<i32> {
         self.spawn();
-        let out = self.out();
         wait_for("the host to be ready", || {
-            if let Some(status) = self.exited() {
-                self.fail(&format!("the host ended with {status}"));
+            let is_ready = self.printed().contains("stops the host");
+            match self.exited() {
+                Some(status) => Some(Some(status)),
+                None => is_ready.then_some(None),
             }
-            fs::read_to_string(&out)
-                .ok()?
-                .contains("stops the host")
-                .then_some(())
-        });
+        })
     }
 
     /// Starts the host and does not wait.
