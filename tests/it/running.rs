@@ -4,6 +4,7 @@ use std::path::Path;
 
 use infraflow_tests::counter::Counter;
 use infraflow_tests::host::Host;
+use infraflow_tests::nats::RawClient;
 use infraflow_tests::processes;
 use infraflow_tests::wait::wait_for;
 use serde_json::{Value, json};
@@ -348,4 +349,48 @@ fn promise_06_a_plugin_without_a_grant_reaches_nothing() {
         "{run:#}"
     );
     assert_eq!(counter.count("one"), 0);
+}
+
+#[test]
+fn promise_07_journals_of_ended_runs_make_room() {
+    const RUNS: usize = 1_500;
+    let mut host = Host::new(&format!("{COMMANDS}retention: {{ runs: 1MiB }}\n"));
+    let waiting = sh("wait", "while ! test -e go; do sleep 0.05; done", "");
+    host.workflow("long", &manual("long", &[waiting]));
+    host.workflow("short", &manual("short", &[log("hello", "hello", "")]));
+    host.start();
+    let long = host.trigger("long", &[]);
+    host.until_state(&long, "running");
+    let mut client = RawClient::connect(
+        &host.credential("NATS_URL"),
+        &host.credential("NATS_USER"),
+        &host.credential("NATS_PASSWORD"),
+    );
+    client.subscribe("infraflow.notice.run.*.ended");
+    // Several times what the store holds.
+    for _ in 0..RUNS {
+        client.publish("infraflow.trigger.short", "{}");
+    }
+    for _ in 0..RUNS {
+        client.message();
+    }
+    assert!(
+        host.log().contains("removed to make room"),
+        "{}",
+        host.log()
+    );
+    let listed = host.runs().len();
+    assert!(listed < RUNS && listed > 1, "{listed} runs are left");
+    // A run that has not ended keeps its journal, however old it is.
+    host.let_go(&long);
+    assert_eq!(host.ended(&long)["run"]["state"], "succeeded");
+    // After a restart nothing is missing and nothing runs again.
+    assert_eq!(host.stop(), 0);
+    host.start();
+    assert_eq!(host.show(&long)["run"]["state"], "succeeded");
+    assert!(
+        !host.log().contains("beginning is missing"),
+        "{}",
+        host.log()
+    );
 }

@@ -1,8 +1,11 @@
 //! How the server and its streams are.
 
+use infraflow_core::id::RunId;
+use infraflow_core::ports::Sequence;
 use serde_json::Value;
 
 use crate::connect::Bus;
+use crate::subject;
 use crate::topology::{self, TopologyError};
 
 /// How full a stream is.
@@ -73,6 +76,34 @@ impl Bus {
         }
         let floor = topology::ack_floor(self, &topology::ROUTER).await?;
         topology::purge_below(self, topology::EVENTS, floor + 1).await
+    }
+
+    /// The position up to which every event has been taken: none of them is
+    /// delivered again.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn events_done(&self) -> Result<Sequence, TopologyError> {
+        topology::ack_floor(self, &topology::ROUTER)
+            .await
+            .map(Sequence)
+    }
+
+    /// Removes the events up to a position.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn remove_events(&self, last: Sequence) -> Result<(), TopologyError> {
+        topology::purge_below(self, topology::EVENTS, last.0 + 1).await?;
+        Ok(())
+    }
+
+    /// Removes a run's journal. Its event must have gone before.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn remove_journal(&self, run: RunId) -> Result<(), TopologyError> {
+        topology::purge_subject(self, topology::RUNS, &subject::journal(run)).await
     }
 }
 

@@ -467,6 +467,21 @@ pub(crate) async fn purge_below(bus: &Bus, stream: &str, seq: u64) -> Result<u64
     Ok(answer.get("purged").and_then(Value::as_u64).unwrap_or(0))
 }
 
+/// Removes every message of a subject.
+pub(crate) async fn purge_subject(
+    bus: &Bus,
+    stream: &str,
+    subject: &str,
+) -> Result<(), TopologyError> {
+    bus.api(
+        &format!("STREAM.PURGE.{stream}"),
+        &json!({ "filter": subject }),
+    )
+    .await
+    .map_err(|error| error.about(&format!("purging stream {stream}")))?;
+    Ok(())
+}
+
 /// How long a delivery may stay unsettled before it comes again: work on it must
 /// show signs of life more often.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);

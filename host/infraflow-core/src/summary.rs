@@ -4,6 +4,7 @@
 use crate::Timestamp;
 use crate::id::{Digest, RunId, StepId, WorkflowName};
 use crate::outcome::RunOutcome;
+use crate::ports::Sequence;
 use crate::run::{AttemptNext, Entry, Parking, RecordEnvelope};
 
 /// One run, as a list shows it.
@@ -21,6 +22,8 @@ pub struct RunSummary {
     pub ended_at: Option<Timestamp>,
     /// Where it is.
     pub state: SummaryState,
+    /// The event's position in the stream of events.
+    pub event_sequence: Sequence,
     /// The event's type.
     pub event_kind: String,
     /// What the event is about.
@@ -99,6 +102,7 @@ impl RunSummary {
             created_at: record.at,
             ended_at: None,
             state: SummaryState::Queued,
+            event_sequence: birth.event.sequence,
             event_kind: birth.event.kind.to_string(),
             event_subject: birth.event.subject.clone(),
             actor: birth.event.actor.to_string(),

@@ -61,6 +61,15 @@ pub struct Unfinished {
     pub claim: Claim,
 }
 
+/// A run whose journal may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removable {
+    /// The run.
+    pub run: RunId,
+    /// Its event, which must go first: it would make the run again.
+    pub event: Sequence,
+}
+
 impl Default for RunIndex {
     fn default() -> Self {
         Self {
@@ -141,6 +150,32 @@ impl RunIndex {
                 })
             })
             .collect()
+    }
+
+    /// The oldest runs that have ended and whose events, up to this position, do
+    /// not come again: their journals may go.
+    pub fn removable(&self, events_done: Sequence, runs_max: usize) -> Vec<Removable> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state
+            .by_creation
+            .values()
+            .filter_map(|run| state.runs.get(run))
+            .filter(|indexed| indexed.problem.is_none() && indexed.summary.state.is_ended())
+            .filter(|indexed| indexed.summary.event_sequence <= events_done)
+            .take(runs_max)
+            .map(|indexed| Removable {
+                run: indexed.summary.id,
+                event: indexed.summary.event_sequence,
+            })
+            .collect()
+    }
+
+    /// Takes a run out whose journal has been removed.
+    pub fn forget(&self, run: RunId) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(indexed) = state.runs.remove(&run) {
+            state.by_creation.remove(&indexed.created);
+        }
     }
 
     /// A page of runs, newest first.

@@ -62,7 +62,7 @@ impl Health {
             Readiness::Ready => None,
             Readiness::CatchingUp => Some("it still reads the journals".to_owned()),
             Readiness::JournalsFull => Some(
-                "the store of journals is nearly full: raise `retention.runs` or remove old runs"
+                "the store of journals is nearly full: runs that have not ended fill it: end some, or raise `retention.runs`"
                     .to_owned(),
             ),
             Readiness::Draining => Some("the host shuts down".to_owned()),

@@ -5,13 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use infraflow_bus::Bus;
+use infraflow_bus::topology::TopologyError;
 use infraflow_engine::Engine;
 use infraflow_tools::workspace::Workspaces;
 
 use crate::up::{JOURNALS, JOURNALS_PERCENT_MAX};
 
 /// How often streams are looked at.
-const STREAM_INTERVAL: Duration = Duration::from_secs(15);
+const STREAM_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How full the store of journals is when the oldest make room, and until when.
+const JOURNALS_PERCENT_HIGH: u64 = 75;
+const JOURNALS_PERCENT_LOW: u64 = 70;
+
+/// Journals that are removed between two looks at the store.
+const RUNS_AT_ONCE: usize = 100;
 
 /// How often workspaces are looked at.
 const WORKSPACE_INTERVAL: Duration = Duration::from_secs(20);
@@ -28,12 +36,45 @@ pub(crate) async fn streams(bus: Bus, engine: Arc<Engine>) {
             Ok(count) => tracing::info!(count, "events removed that every consumer is done with"),
             Err(error) => tracing::debug!(%error, "events not trimmed"),
         }
-        match bus.fill(JOURNALS).await {
-            Ok(fill) => engine.note_journals_full(fill.percent() > JOURNALS_PERCENT_MAX),
+        match make_room(&bus, &engine).await {
+            Ok(percent) => engine.note_journals_full(percent > JOURNALS_PERCENT_MAX),
             Err(error) => tracing::debug!(%error, "journals not looked at"),
         }
         tokio::time::sleep(STREAM_INTERVAL).await;
     }
+}
+
+/// Removes the journals of the oldest runs that have ended, when they take too
+/// much room, and returns how full their store is. An event goes before the
+/// journals that it made: with the one and without the others it would make its
+/// runs again.
+async fn make_room(bus: &Bus, engine: &Engine) -> Result<u64, TopologyError> {
+    let mut percent = bus.fill(JOURNALS).await?.percent();
+    if percent <= JOURNALS_PERCENT_HIGH || !engine.index().is_caught_up() {
+        return Ok(percent);
+    }
+    let mut removed = 0;
+    while percent > JOURNALS_PERCENT_LOW {
+        let runs = engine
+            .index()
+            .removable(bus.events_done().await?, RUNS_AT_ONCE);
+        let Some(last) = runs.iter().map(|run| run.event).max() else {
+            break;
+        };
+        bus.remove_events(last).await?;
+        for run in &runs {
+            bus.remove_journal(run.run).await?;
+            engine.index().forget(run.run);
+        }
+        removed += runs.len();
+        percent = bus.fill(JOURNALS).await?.percent();
+    }
+    tracing::info!(
+        removed,
+        percent,
+        "journals of ended runs removed to make room"
+    );
+    Ok(percent)
 }
 
 /// Removes workspaces of runs that ended `kept` ago. Never returns.
