@@ -280,7 +280,7 @@ fn a_changed_workflow_is_taken_and_a_running_one_keeps_its_own() {
     host.workflow("w", &manual("w", &[log("say", "new", "")]));
     let digest = host.show(&old)["workflow_digest"].clone();
     wait_for("the new text", || {
-        (host.json(&["workflow", "show", "w"])["digest"] != digest).then_some(())
+        (host.json(&["workflow", "show", "w"])["workflow"]["digest"] != digest).then_some(())
     });
     let new = host.run("w", &[]);
     assert_eq!(host.texts(new["run"]["id"].as_str().unwrap()), ["new"]);
