@@ -138,6 +138,10 @@ async fn send_all(bus: Bus, mut lines: mpsc::Receiver<Outgoing>) {
         _bytes,
     }) = lines.recv().await
     {
+        // What is written to a connection that is gone would be lost.
+        if !bus.is_connected() {
+            bus.connected().await;
+        }
         if let Err(error) = bus
             .client
             .publish_with_headers(subject, headers, text.into())

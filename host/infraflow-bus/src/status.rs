@@ -29,6 +29,16 @@ impl Fill {
             _ => 0,
         }
     }
+
+    /// Bytes that are left until it is so many percent full. All there are
+    /// without a limit.
+    pub fn room(&self, percent: u64) -> u64 {
+        self.bytes_max.map_or(u64::MAX, |max| {
+            (max / 100)
+                .saturating_mul(percent)
+                .saturating_sub(self.bytes)
+        })
+    }
 }
 
 /// How the server and its streams are.

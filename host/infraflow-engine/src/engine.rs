@@ -1,7 +1,7 @@
 //! The engine: what it needs, how it starts and how it ends.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,6 +88,9 @@ pub(crate) struct Shared {
     pub(crate) intake: Arc<Semaphore>,
     plugins: ArcSwap<PluginCatalog>,
     journals_full: AtomicBool,
+    /// Bytes that new runs may take in the store of journals until it is looked
+    /// at again.
+    journals_room: AtomicU64,
     draining: watch::Sender<bool>,
     give_up: watch::Sender<bool>,
 }
@@ -95,6 +98,17 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Takes room for a new run, if there is some. What is left over belongs to
+    /// the runs under way: without it they could not end, and nothing that is
+    /// over could make room.
+    pub(crate) fn take_journal_room(&self) -> bool {
+        let take = |room: u64| room.checked_sub(JOURNAL_ROOM);
+        let taken = self
+            .journals_room
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.is_ok()
     }
 
     pub(crate) fn has_full_journals(&self) -> bool {
@@ -121,6 +135,10 @@ impl Shared {
         })
     }
 }
+
+/// What a new run is taken to need in the store of journals: twice what one of a
+/// few steps takes.
+const JOURNAL_ROOM: u64 = 4 * 1024;
 
 /// Whether the engine can do its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +187,7 @@ impl Engine {
             intake: Arc::new(Semaphore::new(INTAKE)),
             plugins: ArcSwap::from_pointee(plugins),
             journals_full: AtomicBool::new(false),
+            journals_room: AtomicU64::new(u64::MAX),
             draining: watch::Sender::new(false),
             give_up,
             ports,
@@ -201,7 +220,10 @@ impl Engine {
 
     /// Says whether the store of journals is nearly full: then no new runs are
     /// created, and those that there are may finish.
-    pub fn note_journals_full(&self, full: bool) {
+    ///
+    /// `room` is the number of bytes that new runs may take until the next call.
+    pub fn note_journals(&self, full: bool, room: u64) {
+        self.shared.journals_room.store(room, Ordering::Relaxed);
         let was_full = self.shared.journals_full.swap(full, Ordering::Relaxed);
         match (was_full, full) {
             (false, true) => tracing::error!("the store of journals is nearly full: no new runs"),

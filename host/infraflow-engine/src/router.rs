@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use infraflow_core::event::{Event, EventData};
 use infraflow_core::id::{RunId, SourceName};
@@ -17,15 +17,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::catalog::Current;
 use crate::driver::Driver;
 use crate::engine::Shared;
-use crate::executor::{NotAppended, Reservation, done, load};
+use crate::executor::{ALIVE_INTERVAL, NotAppended, Reservation, done, load};
 use crate::sabotage::{self, Break};
 use crate::task::spawn_bounded;
 
 /// How long an event is put off whose runs cannot be created now.
 const PUT_OFF: Duration = Duration::from_secs(2);
 
-/// How long an event is put off while the store of journals is nearly full.
-const FULL_PUT_OFF: Duration = Duration::from_secs(10);
+/// How often room in the store of journals is looked for.
+const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Takes events until the engine ends. Never returns.
 pub(crate) async fn route(shared: Arc<Shared>) {
@@ -34,16 +34,32 @@ pub(crate) async fn route(shared: Arc<Shared>) {
             return;
         };
         let delivery = shared.ports.events.next().await;
-        if shared.is_draining() {
+        if !wait_for_room(&shared, &delivery.receipt).await {
             delivery.receipt.later(Duration::ZERO).await;
-            continue;
-        }
-        if shared.has_full_journals() {
-            delivery.receipt.later(FULL_PUT_OFF).await;
             continue;
         }
         let shared = shared.clone();
         spawn_bounded(async move { handle(shared, delivery, place).await });
+    }
+}
+
+/// Waits until there is room for another run's journal; `false` when the host
+/// shuts down. In the order of events, so that none holds back the removal of
+/// journals of those before it.
+async fn wait_for_room(shared: &Shared, receipt: &Arc<dyn Receipt>) -> bool {
+    let mut shown_alive = Instant::now();
+    loop {
+        if shared.is_draining() {
+            return false;
+        }
+        if !shared.has_full_journals() && shared.take_journal_room() {
+            return true;
+        }
+        tokio::time::sleep(ROOM_INTERVAL).await;
+        if shown_alive.elapsed() > ALIVE_INTERVAL {
+            receipt.alive().await;
+            shown_alive = Instant::now();
+        }
     }
 }
 

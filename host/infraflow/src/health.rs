@@ -9,6 +9,8 @@ use infraflow_engine::{Engine, Readiness};
 pub(crate) struct Health {
     /// The connection.
     pub(crate) bus: Bus,
+    /// The connection for log lines.
+    pub(crate) logs: Bus,
     /// Where events come from.
     pub(crate) events: Arc<EventInbox>,
     /// Where work items come from.
@@ -58,6 +60,8 @@ impl Health {
     pub(crate) fn look(&self) -> HealthReport {
         let connection =
             (!self.bus.is_connected()).then(|| "the connection to NATS is down".to_owned());
+        let lines =
+            (!self.logs.is_connected()).then(|| "the connection for log lines is down".to_owned());
         let engine = match self.engine.readiness() {
             Readiness::Ready => None,
             Readiness::CatchingUp => Some("it still reads the journals".to_owned()),
@@ -71,6 +75,10 @@ impl Health {
             Check {
                 name: "nats",
                 problem: connection,
+            },
+            Check {
+                name: "logs",
+                problem: lines,
             },
             Check {
                 name: "events",

@@ -454,6 +454,7 @@ async fn assemble(
     let storage = storage(&config);
     let health = Arc::new(Health {
         bus: bus.clone(),
+        logs: logs.clone(),
         events,
         work,
         engine: engine.clone(),

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use infraflow_bus::Bus;
 use infraflow_bus::topology::TopologyError;
+use infraflow_bus::{Bus, Fill};
 use infraflow_engine::Engine;
 use infraflow_tools::workspace::Workspaces;
 
 use crate::up::{JOURNALS, JOURNALS_PERCENT_MAX};
 
 /// How often streams are looked at.
-const STREAM_INTERVAL: Duration = Duration::from_secs(5);
+const STREAM_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How full the store of journals is when the oldest make room, and until when.
 const JOURNALS_PERCENT_HIGH: u64 = 75;
@@ -37,7 +37,10 @@ pub(crate) async fn streams(bus: Bus, engine: Arc<Engine>) {
             Err(error) => tracing::debug!(%error, "events not trimmed"),
         }
         match make_room(&bus, &engine).await {
-            Ok(percent) => engine.note_journals_full(percent > JOURNALS_PERCENT_MAX),
+            Ok(fill) => {
+                let is_full = fill.percent() > JOURNALS_PERCENT_MAX;
+                engine.note_journals(is_full, fill.room(JOURNALS_PERCENT_MAX));
+            }
             Err(error) => tracing::debug!(%error, "journals not looked at"),
         }
         tokio::time::sleep(STREAM_INTERVAL).await;
@@ -48,13 +51,13 @@ pub(crate) async fn streams(bus: Bus, engine: Arc<Engine>) {
 /// much room, and returns how full their store is. An event goes before the
 /// journals that it made: with the one and without the others it would make its
 /// runs again.
-async fn make_room(bus: &Bus, engine: &Engine) -> Result<u64, TopologyError> {
-    let mut percent = bus.fill(JOURNALS).await?.percent();
-    if percent <= JOURNALS_PERCENT_HIGH || !engine.index().is_caught_up() {
-        return Ok(percent);
+async fn make_room(bus: &Bus, engine: &Engine) -> Result<Fill, TopologyError> {
+    let mut fill = bus.fill(JOURNALS).await?;
+    if fill.percent() <= JOURNALS_PERCENT_HIGH || !engine.index().is_caught_up() {
+        return Ok(fill);
     }
     let mut removed = 0;
-    while percent > JOURNALS_PERCENT_LOW {
+    while fill.percent() > JOURNALS_PERCENT_LOW {
         let runs = engine
             .index()
             .removable(bus.events_done().await?, RUNS_AT_ONCE);
@@ -67,14 +70,17 @@ async fn make_room(bus: &Bus, engine: &Engine) -> Result<u64, TopologyError> {
             engine.index().forget(run.run);
         }
         removed += runs.len();
-        percent = bus.fill(JOURNALS).await?.percent();
+        fill = bus.fill(JOURNALS).await?;
     }
-    tracing::info!(
-        removed,
-        percent,
-        "journals of ended runs removed to make room"
-    );
-    Ok(percent)
+    if removed > 0 {
+        let percent = fill.percent();
+        tracing::info!(
+            removed,
+            percent,
+            "journals of ended runs removed to make room"
+        );
+    }
+    Ok(fill)
 }
 
 /// Removes workspaces of runs that ended `kept` ago. Never returns.
