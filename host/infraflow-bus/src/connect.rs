@@ -165,6 +165,14 @@ impl Bus {
         }
     }
 
+    /// Changes of the state of the connection from now on: each means that what
+    /// was asked of the server may have to be asked again.
+    pub(crate) fn changes(&self) -> watch::Receiver<bool> {
+        let mut changes = self.connected.clone();
+        changes.borrow_and_update();
+        changes
+    }
+
     /// Whether JetStream answers.
     pub async fn has_jetstream(&self) -> bool {
         self.jetstream.query_account().await.is_ok()

@@ -81,6 +81,7 @@ async fn open(
     progress: &mut Progress,
     sender: &mpsc::Sender<FeedItem>,
 ) -> Result<(), async_nats::Error> {
+    let mut connection = bus.changes();
     let mut stream = bus.jetstream.get_stream(topology::RUNS).await?;
     let last = Sequence(stream.info().await?.state.last_sequence);
     if !progress.caught_up && progress.next > last {
@@ -97,7 +98,11 @@ async fn open(
     };
     let mut messages = stream.create_consumer(config).await?.messages().await?;
     loop {
-        let message = messages.next().await.ok_or("the server ended the feed")??;
+        let next = tokio::select! {
+            next = messages.next() => next,
+            _ = connection.changed() => return Err("the connection was lost".into()),
+        };
+        let message = next.ok_or("the server ended the feed")??;
         let info = message.info()?;
         let sequence = Sequence(info.stream_sequence);
         let is_last = info.pending == 0;

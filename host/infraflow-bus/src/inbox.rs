@@ -153,6 +153,7 @@ async fn pull<T>(
     sender: &mpsc::Sender<Delivery<T>>,
     health: &watch::Sender<InboxHealth>,
 ) -> String {
+    let mut connection = bus.changes();
     let pulled: consumer::PullConsumer = match topology::ensure_consumer(bus, consumer).await {
         Ok(pulled) => pulled,
         Err(error) => return error.to_string(),
@@ -170,7 +171,12 @@ async fn pull<T>(
     };
     health.send_replace(InboxHealth::Alive);
     loop {
-        let message = match messages.next().await {
+        // A pull is gone with its connection; missed heartbeats would tell, but late.
+        let next = tokio::select! {
+            next = messages.next() => next,
+            _ = connection.changed() => return "the connection was lost".to_owned(),
+        };
+        let message = match next {
             None => return "the server ended the pull".to_owned(),
             Some(Err(error)) => return error.to_string(),
             Some(Ok(message)) => message,

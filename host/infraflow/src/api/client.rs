@@ -7,6 +7,7 @@ use infraflow_core::id::UserName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::verb;
 use crate::config::{Config, NatsConfig};
 use crate::credentials::NatsAccess;
 use crate::data_dir::DataDir;
@@ -17,6 +18,7 @@ use infraflow_core::ports::Secrets as _;
 /// How long a command waits for a connection and for an answer.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 const ANSWER_TIME: Duration = Duration::from_secs(30);
+const READ_TIME: Duration = Duration::from_secs(5);
 
 /// A connection to the hosts, as a person.
 pub(crate) struct Client {
@@ -69,11 +71,13 @@ impl Client {
         verb: &str,
         request: Vec<u8>,
     ) -> Result<T, Failure> {
-        let answer = self
-            .rpc
-            .call(verb, request, ANSWER_TIME)
-            .await
-            .map_err(failure)?;
+        // What is only read can be asked for again: a request that got lost with
+        // a connection is not waited for that long.
+        let time = match verb {
+            verb::LOGS_READ | verb::RUNS_SHOW => READ_TIME,
+            _ => ANSWER_TIME,
+        };
+        let answer = self.rpc.call(verb, request, time).await.map_err(failure)?;
         serde_json::from_slice(&answer).map_err(|error| {
             Failure::new(
                 Exit::Failure,
