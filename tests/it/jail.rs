@@ -27,6 +27,7 @@ fn promise_06_a_hostile_playbook_stays_in_its_box() {
     let victim = host.run("victim", &[]);
     let other = victim["workspace"].as_str().unwrap().to_owned();
     let folder = host.folder();
+    let home = std::env::var("HOME").expect("whoever runs the tests has a home");
     let targets = [
         format!("{other}/mine"),
         format!("{folder}/token"),
@@ -35,7 +36,7 @@ fn promise_06_a_hostile_playbook_stays_in_its_box() {
         format!("{folder}/data/nats/server.conf"),
         format!("{folder}/data/keys/blobs.key"),
         "/etc/shadow".to_owned(),
-        "/root/.bashrc".to_owned(),
+        format!("{home}/.bashrc"),
         "/proc/1/environ".to_owned(),
     ];
     let attempts: String = targets

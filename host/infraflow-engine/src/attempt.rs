@@ -88,9 +88,10 @@ async fn execute(
         return could_not_start(format!("plugin {digest} is not installed on this host"));
     };
     let mask = mask_of(shared, &permissions);
-    let time = match sabotage::is(Break::NoDeadline) {
-        true => Duration::from_secs(86_400),
-        false => time_until(spec.start.deadline, shared.ports.clock.now()),
+    let time = if sabotage::is(Break::NoDeadline) {
+        Duration::from_secs(86_400)
+    } else {
+        time_until(spec.start.deadline, shared.ports.clock.now())
     };
     let scope = ToolScope {
         run: spec.key.run,

@@ -187,7 +187,7 @@ mod tests {
         Room {
             workspace: Some("/data/work/r".into()),
             network,
-            read_only: vec!["/root/venv".into(), "/usr/local/bin".into()],
+            read_only: vec!["/opt/venv".into(), "/usr/local/bin".into()],
             binds: vec![Bind {
                 host: "/data/tofu/k".into(),
                 name: "state",
@@ -247,7 +247,7 @@ mod tests {
 --tmpfs /home/infraflow
 --perms 0755
 --dir /root
---ro-bind /root/venv /root/venv
+--ro-bind /opt/venv /opt/venv
 --perms 0755
 --dir /run
 --perms 0755

@@ -33,8 +33,9 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// Asks again until it is so.
 pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let asked = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(10));
         while !is_so() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            looks.tick().await;
         }
     };
     soon(what, asked).await;
