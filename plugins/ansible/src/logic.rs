@@ -608,14 +608,7 @@ mod tests {
                 "`with.requirements`: true, false or a path",
             ),
         ] {
-            let host = FakeHost::new();
-            let error = run::<Ansible>(&host, &with).unwrap_err();
-            assert!(
-                error.message.contains(expected),
-                "{with}: {}",
-                error.message
-            );
-            assert!(host.calls().is_empty());
+            infraflow_step::testing::check_refused::<Ansible>(&with, expected);
         }
     }
 

@@ -305,14 +305,7 @@ mod tests {
                 "unknown field `shell`",
             ),
         ] {
-            let host = FakeHost::new();
-            let error = run::<Command>(&host, &with).unwrap_err();
-            assert!(
-                error.message.contains(expected),
-                "{with}: {}",
-                error.message
-            );
-            assert!(host.calls().is_empty());
+            infraflow_step::testing::check_refused::<Command>(&with, expected);
         }
     }
 

@@ -89,14 +89,7 @@ mod tests {
             ),
             (json!({ "message": "a", "msg": "b" }), "unknown field `msg`"),
         ] {
-            let host = FakeHost::new();
-            let error = run::<Log>(&host, &with).unwrap_err();
-            assert!(
-                error.message.contains(expected),
-                "{with}: {}",
-                error.message
-            );
-            assert!(host.all_calls().is_empty());
+            infraflow_step::testing::check_refused::<Log>(&with, expected);
         }
     }
 

@@ -564,14 +564,7 @@ mod tests {
                 "unknown field `module`",
             ),
         ] {
-            let host = FakeHost::new();
-            let error = run::<OpenTofu>(&host, &with).unwrap_err();
-            assert!(
-                error.message.contains(expected),
-                "{with}: {}",
-                error.message
-            );
-            assert!(host.calls().is_empty());
+            infraflow_step::testing::check_refused::<OpenTofu>(&with, expected);
         }
     }
 

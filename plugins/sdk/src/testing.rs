@@ -139,6 +139,22 @@ pub fn run<P: Plugin>(
     }
 }
 
+/// Fails the test unless a plugin refuses this input with such a message, and
+/// without asking the host for anything, a log line included.
+#[expect(clippy::panic, reason = "a test's assertion")]
+pub fn check_refused<P: Plugin>(with: &serde_json::Value, expected: &str) {
+    let host = FakeHost::new();
+    match run::<P>(&host, with) {
+        Ok(outputs) => panic!("{with}: it was taken: {outputs}"),
+        Err(error) => assert!(
+            error.message.contains(expected),
+            "{with}: {}",
+            error.message
+        ),
+    }
+    assert!(host.all_calls().is_empty(), "{with}");
+}
+
 /// Fails the test unless a plugin's input schema names exactly the fields that
 /// the plugin reads, and both schemas refuse others.
 #[expect(clippy::panic, reason = "a test's assertion")]

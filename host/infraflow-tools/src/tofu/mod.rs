@@ -64,13 +64,8 @@ pub(crate) async fn plan(
     kind: PlanKind,
 ) -> Result<PlanResult, CallError> {
     let tofu = Tofu::new(context, scope, module).await?;
-    let backend = match tofu.ready().await? {
-        Ready::Yes(backend) => backend,
-        Ready::No(outcome) => return Ok(plan_that_failed(outcome)),
-    };
-    let state = tofu.state(backend).await?;
-    let planned = tofu.plan(state.as_ref(), kind).await;
-    give_back(state, planned).await
+    let work = async |state: Option<&HeldState<'_>>| tofu.plan(state, kind).await;
+    tofu.with_state(plan_that_failed, work).await
 }
 
 /// Applies a stored plan of this run.
@@ -82,13 +77,8 @@ pub(crate) async fn apply(
 ) -> Result<ApplyResult, CallError> {
     let tofu = Tofu::new(context, scope, module).await?;
     let file = tofu.stored_plan(plan).await?;
-    let backend = match tofu.ready().await? {
-        Ready::Yes(backend) => backend,
-        Ready::No(outcome) => return Ok(apply_that_failed(outcome)),
-    };
-    let state = tofu.state(backend).await?;
-    let applied = tofu.apply(state.as_ref(), file).await;
-    give_back(state, applied).await
+    let work = async |state: Option<&HeldState<'_>>| tofu.apply(state, file).await;
+    tofu.with_state(apply_that_failed, work).await
 }
 
 /// Destroys everything that the module's state holds.
@@ -98,13 +88,8 @@ pub(crate) async fn destroy(
     module: TofuModule,
 ) -> Result<ApplyResult, CallError> {
     let tofu = Tofu::new(context, scope, module).await?;
-    let backend = match tofu.ready().await? {
-        Ready::Yes(backend) => backend,
-        Ready::No(outcome) => return Ok(apply_that_failed(outcome)),
-    };
-    let state = tofu.state(backend).await?;
-    let destroyed = tofu.destroy(state.as_ref()).await;
-    give_back(state, destroyed).await
+    let work = async |state: Option<&HeldState<'_>>| tofu.destroy(state).await;
+    tofu.with_state(apply_that_failed, work).await
 }
 
 /// Reads the outputs of the last apply.
@@ -114,13 +99,8 @@ pub(crate) async fn output(
     module: TofuModule,
 ) -> Result<ApplyResult, CallError> {
     let tofu = Tofu::new(context, scope, module).await?;
-    let backend = match tofu.ready().await? {
-        Ready::Yes(backend) => backend,
-        Ready::No(outcome) => return Ok(apply_that_failed(outcome)),
-    };
-    let state = tofu.state(backend).await?;
-    let outputs = tofu.output(state.as_ref()).await;
-    give_back(state, outputs).await
+    let work = async |state: Option<&HeldState<'_>>| tofu.output(state).await;
+    tofu.with_state(apply_that_failed, work).await
 }
 
 /// Reads a stored plan of this run as JSON, without sensitive values.
@@ -145,17 +125,6 @@ pub(crate) fn find_tofu(context: &Context) -> Option<Utf8PathBuf> {
         None => ["tofu", "terraform"]
             .into_iter()
             .find_map(|name| find_program(name, &context.config.search_path)),
-    }
-}
-
-/// A new state that cannot be stored counts more than any result.
-async fn give_back<T>(
-    state: Option<HeldState<'_>>,
-    result: Result<T, CallError>,
-) -> Result<T, CallError> {
-    match state {
-        Some(state) => state.give_back().await.and(result),
-        None => result,
     }
 }
 
@@ -274,6 +243,26 @@ impl<'a> Tofu<'a> {
             binds,
         };
         self.context.prepare(self.scope, room).await
+    }
+
+    /// Works with the module's state once the folder is ready, and gives the state
+    /// back whatever came of it. A new state that cannot be stored counts more than
+    /// any result.
+    async fn with_state<T>(
+        &self,
+        not_ready: fn(TofuOutcome) -> T,
+        work: impl AsyncFnOnce(Option<&HeldState<'_>>) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let backend = match self.ready().await? {
+            Ready::Yes(backend) => backend,
+            Ready::No(outcome) => return Ok(not_ready(outcome)),
+        };
+        let state = self.state(backend).await?;
+        let result = work(state.as_ref()).await;
+        match state {
+            Some(state) => state.give_back().await.and(result),
+            None => result,
+        }
     }
 
     async fn state(&self, backend: Backend) -> Result<Option<HeldState<'a>>, CallError> {
