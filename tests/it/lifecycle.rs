@@ -47,6 +47,14 @@ fn it_says_where_everything_is() {
 }
 
 #[test]
+fn there_is_always_a_line_to_publish_with() {
+    let mut host = Host::new("");
+    host.start();
+    let line = "nats pub infraflow.event.custom.hello '{}'";
+    assert!(host.printed().contains(line), "{}", host.printed());
+}
+
+#[test]
 fn promise_12_signals_end_everything() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut host = with_hello();

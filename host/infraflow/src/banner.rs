@@ -103,25 +103,34 @@ impl Banner {
     }
 
     fn next_step(&self) -> String {
-        let Some(workflow) = &self.example else {
-            return "\nNo workflow can be started by hand yet: `infraflow init` makes one.\n\
-                    Ctrl-C stops the host."
-                .to_owned();
+        let (lead, commands) = match &self.example {
+            Some(workflow) => {
+                let run = match &self.nats {
+                    Nats::Embedded { .. } => format!("infraflow run {workflow}"),
+                    Nats::External { url } => format!("infraflow --nats {url} run {workflow}"),
+                };
+                let publish = self.publish(&format!("infraflow.trigger.{workflow}"));
+                ("Start a workflow from another shell:", vec![run, publish])
+            }
+            None => (
+                "No workflow can be started by hand yet: `infraflow init` makes one. This publishes an event:",
+                vec![self.publish("infraflow.event.custom.hello")],
+            ),
         };
-        let run = match &self.nats {
-            Nats::Embedded { .. } => format!("infraflow run {workflow}"),
-            Nats::External { url } => format!("infraflow --nats {url} run {workflow}"),
-        };
-        let mut text = format!(
-            "\nStart a workflow from another shell:\n\n  {}\n",
-            styled(BOLD, &run)
-        );
-        if let Nats::Embedded { credentials, .. } = &self.nats {
-            let command =
-                format!("(. {credentials} && nats pub infraflow.trigger.{workflow} '{{}}')");
-            text.push_str(&format!("  {}\n", styled(BOLD, &command)));
+        let commands: String = commands
+            .iter()
+            .map(|command| format!("  {}\n", styled(BOLD, command)))
+            .collect();
+        format!("\n{lead}\n\n{commands}\nCtrl-C stops the host.")
+    }
+
+    /// A line to copy that publishes a message with the NATS CLI.
+    fn publish(&self, subject: &str) -> String {
+        match &self.nats {
+            Nats::Embedded { credentials, .. } => {
+                format!("(. {credentials} && nats pub {subject} '{{}}')")
+            }
+            Nats::External { url } => format!("nats --server {url} pub {subject} '{{}}'"),
         }
-        text.push_str("\nCtrl-C stops the host.");
-        text
     }
 }
