@@ -111,7 +111,7 @@ fn a_reader_follows_from_the_start_to_the_end_over_a_broken_connection() {
     match rest.len() {
         2 => assert_eq!(rest[0], "step | two"),
         1 => assert!(
-            told.contains("1 log lines of step `step`, attempt 1, are lost"),
+            told.contains("log lines lost of step `step`, attempt 1: 1"),
             "{told}"
         ),
         _ => panic!("{rest:?}"),

@@ -400,7 +400,7 @@ async fn host(config: &Config) -> Vec<Finding> {
     if status.workflow_problems > 0 {
         findings.push(limited(
             "workflows",
-            format!("{} have problems", status.workflow_problems),
+            format!("problems in {} of them", status.workflow_problems),
             "see `infraflow workflow list`",
         ));
     }

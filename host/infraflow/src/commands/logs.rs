@@ -210,7 +210,7 @@ impl Reader {
     /// Says which lines are missing.
     pub(crate) async fn report_lost(&self, client: &Client) -> Result<(), Failure> {
         for (step, attempt, lost) in self.lost_of(&self.detail(client).await?) {
-            let text = format!("{lost} log lines of step `{step}`, attempt {attempt}, are lost");
+            let text = format!("log lines lost of step `{step}`, attempt {attempt}: {lost}");
             note(&styled(YELLOW, &text));
         }
         Ok(())

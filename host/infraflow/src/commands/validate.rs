@@ -44,7 +44,7 @@ pub(crate) fn run(global: &Global, paths: &[Utf8PathBuf]) -> Outcome {
         return Ok(Exit::Success);
     }
     if global.output == Format::Text {
-        note(&format!("{bad} of {} files have problems", files.len()));
+        note(&format!("problems in {bad} of {} files", files.len()));
     }
     Err(Failure::silent(Exit::Invalid))
 }
