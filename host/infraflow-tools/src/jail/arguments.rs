@@ -246,7 +246,7 @@ mod tests {
 --size 268435456
 --tmpfs /home/infraflow
 --perms 0755
---dir /root
+--dir /opt
 --ro-bind /opt/venv /opt/venv
 --perms 0755
 --dir /run
