@@ -12,6 +12,7 @@ use infraflow_bus::{
     Bus, BusConfig, DeadLetters, EventInbox, Feed, JournalStore, LogStore, NoticeBoard, Publisher,
     RpcServer, SealedBlobs, WorkInbox, WorkflowBucket,
 };
+#[cfg(not(feature = "faults"))]
 use infraflow_core::Timestamp;
 use infraflow_core::id::{HostName, Incarnation, SourceName};
 use infraflow_core::plugin::PluginCatalog;
@@ -48,12 +49,26 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long the host may take until it is ready before it says so all the same.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 
+#[cfg(not(feature = "faults"))]
 struct SystemClock;
 
+#[cfg(not(feature = "faults"))]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
+}
+
+/// The clock; in test builds with faults one that can be wrong.
+#[cfg(not(feature = "faults"))]
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// The clock; in test builds with faults one that can be wrong.
+#[cfg(feature = "faults")]
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(crate::faults::FaultyClock::new())
 }
 
 /// Everything that runs.
@@ -424,7 +439,7 @@ async fn assemble(
     let work = Arc::new(WorkInbox::open(bus.clone()));
     let publisher: Arc<dyn EventPublisher> = Arc::new(Publisher::new(bus.clone()));
     let log_store = LogStore::new(logs.clone());
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock = clock();
     let ports = Ports {
         events: events.clone(),
         work: work.clone(),
