@@ -17,6 +17,7 @@ mod lifecycle;
 mod logs;
 mod playbooks;
 mod running;
+mod soak;
 mod tidy;
 mod triggers;
 mod webhooks;

@@ -7,6 +7,7 @@
 //! soak --seed S           that scenario again
 //! soak --cell C           one of that cell, for example kill:before:created
 //! soak --workers N        how many scenarios run side by side
+//! soak --keep-going       does not end at the first violation
 //! ```
 //!
 //! Ends with 1 when something was violated, or a cell of the table stayed empty.

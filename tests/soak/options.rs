@@ -27,6 +27,8 @@ pub(crate) struct Options {
     pub(crate) what: What,
     /// How many side by side.
     pub(crate) workers: usize,
+    /// Whether it goes on after a violation.
+    pub(crate) keeps_going: bool,
 }
 
 impl Options {
@@ -37,11 +39,19 @@ impl Options {
         let mut options = Self {
             what: What::Long(Duration::from_secs(600)),
             workers: WORKERS,
+            keeps_going: false,
         };
         while let Some(name) = arguments.next() {
-            if name == "--short" {
-                options.what = What::Short;
-                continue;
+            match name.as_str() {
+                "--short" => {
+                    options.what = What::Short;
+                    continue;
+                }
+                "--keep-going" => {
+                    options.keeps_going = true;
+                    continue;
+                }
+                _ => {}
             }
             let value = arguments
                 .next()

@@ -27,6 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(100);
 /// How long the waiting step is held when no gate is reached while it waits.
 const HELD: Duration = Duration::from_millis(1_500);
 
+/// How long nothing may be on its way while an event has no run: an event that
+/// is acknowledged then is lost.
+const LOST: Duration = Duration::from_secs(8);
+
+/// The pause between two looks for lost events.
+const LOST_LOOK: Duration = Duration::from_millis(500);
+
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -78,6 +85,7 @@ pub(crate) fn play(scenario: &Scenario, cluster: &mut Cluster) -> Result<Played,
         calls: 0,
         told_to_end: None,
         back_at: None,
+        idle: Idle::default(),
         is_hit: false,
     };
     play.begin();
@@ -87,6 +95,7 @@ pub(crate) fn play(scenario: &Scenario, cluster: &mut Cluster) -> Result<Played,
     } else {
         Played::Missed
     };
+    drop(play.call);
     judge::judge(scenario, cluster)?;
     Ok(played)
 }
@@ -117,7 +126,15 @@ pub(crate) struct Play<'a> {
     calls: usize,
     told_to_end: Option<usize>,
     back_at: Option<(usize, Instant)>,
+    idle: Idle,
     is_hit: bool,
+}
+
+/// Since when nothing is on its way, as far as was looked.
+#[derive(Debug, Default)]
+struct Idle {
+    since: Option<Instant>,
+    looked: Option<Instant>,
 }
 
 impl Play<'_> {
@@ -174,7 +191,7 @@ impl Play<'_> {
             if self.have_ended(&journals) && self.back_at.is_none() && self.told_to_end.is_none() {
                 return Ok(());
             }
-            if self.begun.elapsed() > PATIENCE {
+            if self.begun.elapsed() > PATIENCE || self.has_lost_an_event(&journals) {
                 return Err(self.stuck(&journals));
             }
             pause(LOOK);
@@ -190,12 +207,33 @@ impl Play<'_> {
         })
     }
 
+    fn without_a_run(&self, journals: &[Journal]) -> Vec<String> {
+        let has_run = |event: &String| journals.iter().any(|j| j.event() == Some(event.as_str()));
+        let events = self.scenario.event_ids().into_iter();
+        events.filter(|event| !has_run(event)).collect()
+    }
+
+    /// Whether every delivery is acknowledged, for a while now, and an event has
+    /// no run all the same.
+    fn has_lost_an_event(&mut self, journals: &[Journal]) -> bool {
+        if self.without_a_run(journals).is_empty() {
+            self.idle = Idle::default();
+            return false;
+        }
+        let is_fresh = |looked: Instant| looked.elapsed() < LOST_LOOK;
+        if !self.idle.looked.is_some_and(is_fresh) {
+            self.idle.looked = Some(Instant::now());
+            let is_idle = judge::open_deliveries(self.cluster, "EVENTS.router") == Some(0);
+            self.idle.since = match is_idle {
+                true => self.idle.since.or(self.idle.looked),
+                false => None,
+            };
+        }
+        self.idle.since.is_some_and(|since| since.elapsed() > LOST)
+    }
+
     fn stuck(&self, journals: &[Journal]) -> Violation {
-        let events = self.scenario.event_ids();
-        let lost: Vec<_> = events
-            .iter()
-            .filter(|event| !journals.iter().any(|j| j.event() == Some(event.as_str())))
-            .collect();
+        let lost = self.without_a_run(journals);
         if lost.is_empty() {
             return Violation::new(
                 "a run never sticks",

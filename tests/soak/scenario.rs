@@ -144,6 +144,7 @@ impl Scenario {
         // Only where there is more than one for certain.
         let nth = match (workload, cell.boundary.entry) {
             (Workload::Short, "attempt_started" | "attempt_ended") => random.within(1..=3),
+            (Workload::Retry, "attempt_started" | "attempt_ended") => random.within(1..=4),
             _ => 1,
         };
         Self {

@@ -44,12 +44,13 @@ struct Work {
     played: u64,
     missed: u64,
     failed: Vec<u64>,
+    keeps_going: bool,
 }
 
 impl Work {
     /// The next scenario's seed, and which try of its cell it is.
     fn next(&mut self) -> Option<(u64, u32)> {
-        if !self.failed.is_empty() {
+        if !self.failed.is_empty() && !self.keeps_going {
             return None;
         }
         if self.queue.is_empty() && self.until.is_some_and(|until| Instant::now() < until) {
@@ -103,6 +104,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         played: 0,
         missed: 0,
         failed: vec![],
+        keeps_going: options.keeps_going,
     };
     match &options.what {
         What::Long(time) => {
@@ -227,30 +229,36 @@ fn report(work: &Work, what: &What, took: Duration) -> ExitCode {
         work.failed.len()
     ));
     for seed in &work.failed {
-        say(&format!("again: soak --seed {seed}"));
+        say(&format!("violated: {}", Scenario::of(*seed)));
+        say(&format!("  again: soak --seed {seed}"));
     }
-    let empty = match what {
-        What::Long(_) => work.table.empty(),
-        What::Short => {
-            let is_empty = |fault: &Fault| {
-                let mut all = cells().into_iter();
-                !all.any(|cell| cell.fault == *fault && work.table.hits(cell) > 0)
-            };
-            for fault in Fault::ALL.iter().filter(|fault| is_empty(fault)) {
-                say(&format!("no host met the fault {}", fault.name()));
-            }
-            match Fault::ALL.iter().any(is_empty) {
-                true => return ExitCode::FAILURE,
-                false => vec![],
-            }
-        }
-        What::Seed(_) | What::Cell(_) => vec![],
-    };
-    for cell in &empty {
-        say(&format!("empty cell: {cell}"));
+    if !work.failed.is_empty() {
+        return ExitCode::FAILURE;
     }
-    match work.failed.is_empty() && empty.is_empty() {
+    let missing = missing(&work.table, what);
+    for what in &missing {
+        say(&format!("empty cell: {what}"));
+    }
+    match missing.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+/// What should have happened and did not.
+fn missing(table: &Table, what: &What) -> Vec<String> {
+    match what {
+        What::Long(_) => table.empty().iter().map(ToString::to_string).collect(),
+        What::Short => {
+            let struck = |fault: Fault| {
+                let mut all = cells().into_iter();
+                all.any(|cell| cell.fault == fault && table.hits(cell) > 0)
+            };
+            let missing = Fault::ALL.into_iter().filter(|fault| !struck(*fault));
+            missing
+                .map(|fault| format!("{} anywhere", fault.name()))
+                .collect()
+        }
+        What::Seed(_) | What::Cell(_) => vec![],
     }
 }

@@ -38,6 +38,7 @@ impl Member {
         host.write("data/keys/blobs.key", BLOB_KEY);
         only_for_owner(&host.path("data/keys/blobs.key"));
         set_environment(&mut host);
+        components::copy_to(&host.path("data/cache"));
         Self { host, proxy, name }
     }
 
@@ -86,6 +87,34 @@ fn set_environment(host: &mut Host) {
 fn only_for_owner(file: &Path) {
     let private = fs::Permissions::from_mode(0o600);
     fs::set_permissions(file, private).expect("permissions of the key");
+}
+
+/// The compiled components: compiled once by a host of its own, not by each.
+mod components {
+    use std::ffi::OsString;
+    use std::fs;
+    use std::path::Path;
+    use std::sync::OnceLock;
+
+    use crate::host::{Host, faulty_program};
+
+    static COMPILED: OnceLock<Vec<(OsString, Vec<u8>)>> = OnceLock::new();
+
+    fn compile() -> Vec<(OsString, Vec<u8>)> {
+        let mut host = Host::new("").with_program(faulty_program());
+        host.start();
+        host.stop();
+        let files = fs::read_dir(host.path("data/cache")).expect("compiled components");
+        let read = |file: fs::DirEntry| Some((file.file_name(), fs::read(file.path()).ok()?));
+        files.filter_map(Result::ok).filter_map(read).collect()
+    }
+
+    pub(super) fn copy_to(cache: &Path) {
+        fs::create_dir_all(cache).expect("a folder for the components");
+        for (name, bytes) in COMPILED.get_or_init(compile) {
+            fs::write(cache.join(name), bytes).expect("a copy");
+        }
+    }
 }
 
 /// Hosts on one server.

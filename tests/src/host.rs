@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::wait::{wait_for, wait_within};
+use crate::wait::wait_for;
 
 /// The program under test: `INFRAFLOW_BIN`, or the one that cargo has built
 /// beside the tests.
@@ -534,17 +534,23 @@ impl Host {
     }
 
     /// Waits until no process mentions this host's folder.
+    ///
+    /// # Panics
+    /// When one is left.
+    #[expect(clippy::panic, reason = "a failed test")]
     pub fn nothing_is_left(&self) {
         let folder = self.folder();
-        wait_within(
-            Duration::from_secs(20),
-            "every process of the host to be gone",
-            || {
-                crate::processes::mentioning(&folder)
-                    .is_empty()
-                    .then_some(())
-            },
-        );
+        let begun = std::time::Instant::now();
+        loop {
+            let left = crate::processes::mentioning(&folder);
+            if left.is_empty() {
+                return;
+            }
+            if begun.elapsed() > Duration::from_secs(20) {
+                panic!("processes of the host are left: {left:#?}");
+            }
+            crate::wait::pause(Duration::from_millis(15));
+        }
     }
 }
 

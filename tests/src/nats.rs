@@ -326,7 +326,8 @@ impl Drop for Server {
 fn spawn_server(folder: &Path, store: &Path, port: u16, sync: &str) -> Child {
     let config = folder.join("server.conf");
     let text = format!(
-        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync} }}\n",
+        // More than a small disk has: what streams may take is not what they take.
+        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync}, max_file_store: 64GB }}\n",
         store.display()
     );
     fs::write(&config, text).expect("the server's configuration");
