@@ -288,6 +288,8 @@ impl Play<'_> {
 
     /// Starts a host again that has ended or is about to, without a gate.
     fn bring_back(&mut self, index: usize) {
+        // A call is a process of the host's folder, too.
+        self.call = None;
         let member = self.cluster.member(index);
         if member.host.is_up() {
             member.host.wait_until_gone();

@@ -33,7 +33,7 @@ impl Member {
     fn new(name: &'static str, target: u16, config: &str) -> Self {
         let proxy = Proxy::start(target);
         let text = format!("{config}nats: {{ url: \"{}\" }}\n", proxy.url());
-        let mut host = Host::new(&text).with_program(faulty_program());
+        let mut host = Host::of(faulty_program(), &text);
         host.write("data/host-name", &format!("{name}\n"));
         host.write("data/keys/blobs.key", BLOB_KEY);
         only_for_owner(&host.path("data/keys/blobs.key"));
@@ -101,7 +101,7 @@ mod components {
     static COMPILED: OnceLock<Vec<(OsString, Vec<u8>)>> = OnceLock::new();
 
     fn compile() -> Vec<(OsString, Vec<u8>)> {
-        let mut host = Host::new("").with_program(faulty_program());
+        let mut host = Host::of(faulty_program(), "");
         host.start();
         host.stop();
         let files = fs::read_dir(host.path("data/cache")).expect("compiled components");
