@@ -172,15 +172,18 @@ pub enum RunOutcome {
     Cancelled,
     /// A step was interrupted and may not be tried again.
     Interrupted,
+    /// It did nothing: a run of a newer event has or wants its lock.
+    Skipped,
 }
 
 impl RunOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Succeeded,
         Self::Failed,
         Self::Cancelled,
         Self::Interrupted,
+        Self::Skipped,
     ];
 
     /// Its name, as in `run.outcome`.
@@ -190,6 +193,7 @@ impl RunOutcome {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
         }
     }
 
