@@ -15,8 +15,9 @@ pub mod state;
 
 pub use decide::{AttemptReport, Decision, Effect, Input, Refusal, Request, StartAttempt, Then};
 pub use record::{
-    Answer, AttemptEnd, AttemptNext, Birth, BirthEvent, Claim, Entry, LogFacts, Parking,
-    RecordEnvelope, RecordKind, StopKind, Writer,
+    Answer, AttemptEnd, AttemptNext, Birth, BirthEvent, Carried, Claim, Entry, LogFacts, Origin,
+    OriginKind, Parked, Parking, RecordEnvelope, RecordKind, StopKind, WakeCause, WorkspacePlace,
+    Writer,
 };
 pub use state::{IllegalEntry, Phase, Run, StepState, StepStatus};
 
