@@ -44,6 +44,8 @@ pub struct RunSummary {
     pub changed_at: Timestamp,
     /// The host that alone has its files.
     pub pinned_to: Option<HostName>,
+    /// The run that it was made of: its files are needed while this one runs.
+    pub origin: Option<RunId>,
 }
 
 /// Where a run is, in one word.
@@ -140,6 +142,7 @@ impl RunSummary {
                 .and_then(|origin| origin.workspace.as_ref())
                 .filter(|place| place.stored.is_none())
                 .map(|place| place.host.clone()),
+            origin: birth.origin.as_ref().map(|origin| origin.run),
         };
         summary.fold(record);
         Some(summary)

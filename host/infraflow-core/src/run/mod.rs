@@ -4,11 +4,13 @@
 //! - [`state`]: folding entries into the state of a run.
 //! - [`decide`]: what happens next. Total: every state and input is either a
 //!   decision or a refusal.
+//! - `locks`: the locks that a run needs.
 //! - [`scope`]: what the run's expressions see.
 //!
 //! Nothing here looks at the clock: times arrive with the input.
 
 pub mod decide;
+mod locks;
 pub mod record;
 pub mod scope;
 pub mod state;
