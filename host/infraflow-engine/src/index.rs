@@ -51,6 +51,8 @@ pub struct ListedRun {
     pub summary: RunSummary,
     /// Its position: [`RunFilter::before`] of the next page.
     pub position: Sequence,
+    /// The host that has it.
+    pub host: Option<HostName>,
     /// Why its journal cannot be read, when it cannot.
     pub problem: Option<String>,
 }
@@ -199,12 +201,12 @@ impl RunIndex {
         })
     }
 
-    /// Whether a run waits for a lock.
-    pub fn has_blocked(&self) -> bool {
-        let blocked = self.unfinished(|indexed| {
-            matches!(indexed.summary.state, SummaryState::Blocked { .. }).then_some(())
-        });
-        !blocked.is_empty()
+    /// Runs that wait for a lock, with the lock, oldest first.
+    pub fn blocked(&self) -> Vec<(LockName, RunId)> {
+        self.unfinished(|indexed| match &indexed.summary.state {
+            SummaryState::Blocked { lock } => Some((lock.clone(), indexed.summary.id)),
+            _ => None,
+        })
     }
 
     /// How many runs wait for a lock in front of a run.
@@ -319,6 +321,7 @@ fn listed(indexed: &Indexed) -> ListedRun {
     ListedRun {
         summary: indexed.summary.clone(),
         position: indexed.created,
+        host: indexed.claim.as_ref().map(|claim| claim.host.clone()),
         problem: indexed.problem.clone(),
     }
 }

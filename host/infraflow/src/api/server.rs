@@ -11,19 +11,19 @@ use infraflow_core::id::{RunId, StepId, UserName, WorkflowName};
 use infraflow_core::limits::UPLOAD;
 use infraflow_core::plugin::InstalledPlugin;
 use infraflow_core::ports::{Blobs, Sequence};
-use infraflow_core::run::{Answer, Parking, Phase};
+use infraflow_core::run::Answer;
 use infraflow_engine::Engine;
 use infraflow_engine::catalog::{CatalogEntry, PutError};
 use infraflow_engine::control::{ControlError, GivenInputs};
-use infraflow_engine::index::{RunFilter, is_state_name};
+use infraflow_engine::index::{ListedRun, RunFilter, is_state_name};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::types::{
     AnswerRequest, ApplyRequest, CapabilityItem, DeadItem, DeadPage, DeadQuery, DeadRef, JailItem,
-    LogAnswer, LogItem, LogQuery, PluginItem, RunDetail, RunRef, RunsPage, RunsQuery, SourceItem,
-    StartRequest, Started, Status, StreamItem, UploadAnswer, UploadPiece, WorkflowDetail,
-    WorkflowItem, WorkflowList, WorkflowRef,
+    LogAnswer, LogItem, LogQuery, PluginItem, RunDetail, RunItem, RunRef, RunsPage, RunsQuery,
+    SourceItem, StartRequest, Started, Status, StreamItem, UploadAnswer, UploadPiece,
+    WorkflowDetail, WorkflowItem, WorkflowList, WorkflowRef,
 };
 use super::{verb, view};
 use crate::health::Health;
@@ -69,22 +69,22 @@ pub(crate) async fn serve(api: Arc<Api>, mut requests: RpcServer) {
     }
 }
 
-fn failure(code: &str, message: impl Into<String>) -> CallFailure {
+pub(super) fn failure(code: &str, message: impl Into<String>) -> CallFailure {
     CallFailure {
         code: code.to_owned(),
         message: message.into(),
     }
 }
 
-fn invalid(message: impl Into<String>) -> CallFailure {
+pub(super) fn invalid(message: impl Into<String>) -> CallFailure {
     failure("invalid", message)
 }
 
-fn unavailable(error: impl ToString) -> CallFailure {
+pub(super) fn unavailable(error: impl ToString) -> CallFailure {
     failure("unavailable", error.to_string())
 }
 
-fn control(error: ControlError) -> CallFailure {
+pub(super) fn control(error: ControlError) -> CallFailure {
     let code = match error {
         ControlError::NotFound(_) => "not_found",
         ControlError::Invalid(_) => "invalid",
@@ -118,6 +118,12 @@ impl Api {
             verb::RUNS_START => write(&self.start_run(user, read(payload)?).await?),
             verb::RUNS_CANCEL => write(&self.cancel_run(user, read(payload)?).await?),
             verb::RUNS_ANSWER => write(&self.answer_run(user, read(payload)?).await?),
+            verb::RUNS_REPEAT => write(&self.repeat_run(user, read(payload)?).await?),
+            verb::LOCKS_LIST => write(&self.list_locks().await?),
+            verb::LOCKS_RELEASE => write(&self.release_lock(user, read(payload)?).await?),
+            verb::HOSTS_LIST => write(&self.list_hosts()),
+            verb::HOSTS_DRAIN => write(&self.drain_host(user, read(payload)?).await?),
+            verb::AUDIT_LIST => write(&self.list_audit(read(payload)?).await?),
             verb::LOGS_READ => write(&self.read_logs(read(payload)?).await?),
             verb::WORKFLOWS_LIST => write(&self.list_workflows()),
             verb::WORKFLOWS_SHOW => write(&self.show_workflow(&read(payload)?)?),
@@ -156,9 +162,16 @@ impl Api {
         let listed = self.engine.index().list(&filter, limit);
         let next = (listed.len() == limit).then(|| listed.last().map(|run| run.position.0));
         Ok(RunsPage {
-            runs: listed.iter().map(view::run_item).collect(),
+            runs: listed.iter().map(|run| self.run_item(run)).collect(),
             next: next.flatten(),
         })
+    }
+
+    fn run_item(&self, listed: &ListedRun) -> RunItem {
+        RunItem {
+            queue_position: self.engine.queue_position(listed),
+            ..view::run_item(listed)
+        }
     }
 
     async fn show_run(&self, wanted: RunRef) -> Result<RunDetail, CallFailure> {
@@ -169,7 +182,7 @@ impl Api {
         let birth = run.birth();
         let workspace = self.data_dir.join("work").join(id.to_string());
         Ok(RunDetail {
-            run: view::run_item(&listed),
+            run: self.run_item(&listed),
             workflow_digest: birth.workflow_digest.to_string(),
             trusted: birth.trust == infraflow_core::ports::Trust::Trusted,
             event: (*birth.event.document).clone(),
@@ -237,10 +250,8 @@ impl Api {
 
     async fn asked_step(&self, run: RunId) -> Result<StepId, CallFailure> {
         let (run, _) = self.engine.show_run(run).await.map_err(control)?;
-        match run.phase() {
-            Phase::Parked(Parking::Question { step }) => Ok(step.clone()),
-            _ => Err(failure("conflict", "the run does not wait for an answer")),
-        }
+        let asked = run.question().cloned();
+        asked.ok_or_else(|| failure("conflict", "the run does not wait for an answer"))
     }
 
     // ---- logs --------------------------------------------------------------------

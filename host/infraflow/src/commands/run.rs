@@ -78,16 +78,19 @@ pub(crate) async fn trigger(global: &Global, args: TriggerArgs) -> Outcome {
 fn start_request(workflow: &str, inputs: &[String]) -> Result<StartRequest, Failure> {
     Ok(StartRequest {
         workflow: workflow.to_owned(),
-        texts: inputs
-            .iter()
-            .map(|text| pair(text, "--input"))
-            .collect::<Result<_, _>>()?,
+        texts: texts(inputs)?,
         inputs: None,
         request_id: request_id()?,
     })
 }
 
-fn request_id() -> Result<String, Failure> {
+/// Inputs of a command line.
+pub(super) fn texts(inputs: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    inputs.iter().map(|text| pair(text, "--input")).collect()
+}
+
+/// What tells one request from another: the same one is done once.
+pub(super) fn request_id() -> Result<String, Failure> {
     random_hex::<16>().map_err(|error| Failure::internal("draw a request id", &error))
 }
 
