@@ -123,7 +123,11 @@ impl LockState {
             order: asker.order,
             run: asker.run,
         };
-        let ahead = self.waiters.iter().filter(|waiter| **waiter < place).count();
+        let ahead = self
+            .waiters
+            .iter()
+            .filter(|waiter| **waiter < place)
+            .count();
         let free = usize::try_from(max)
             .unwrap_or(usize::MAX)
             .saturating_sub(self.holders.len());

@@ -57,7 +57,7 @@ pub(crate) fn steps(run: &Run, records: &[(Sequence, RecordEnvelope)]) -> Vec<St
                 id: step.id.to_string(),
                 stage: stage.name.to_string(),
                 label: step.label.clone(),
-                uses: step.uses.to_string(),
+                uses: step.action.label(),
                 state: state_name(state).to_owned(),
                 shown: state_shown(state),
                 message,
