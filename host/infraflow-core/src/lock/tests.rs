@@ -56,7 +56,7 @@ impl Lock {
     }
 
     fn next(&self) -> Vec<String> {
-        self.state.next(self.max).into_iter().map(short).collect()
+        self.state.next().into_iter().map(short).collect()
     }
 }
 
