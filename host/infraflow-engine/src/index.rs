@@ -244,6 +244,32 @@ impl RunIndex {
             .collect()
     }
 
+    /// The oldest runs that ended before a time and whose events, up to this
+    /// position, do not come again: their journals may go.
+    pub fn ended_before(
+        &self,
+        time: Timestamp,
+        events_done: Sequence,
+        runs_max: usize,
+    ) -> Vec<Removable> {
+        let needed = self.origins();
+        let mut runs = self.removable(events_done, usize::MAX);
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|removable| {
+            let indexed = state.runs.get(&removable.run);
+            let ended = indexed.and_then(|indexed| indexed.summary.ended_at);
+            ended.is_some_and(|ended| ended < time) && !needed.contains(&removable.run)
+        });
+        runs.truncate(runs_max);
+        runs
+    }
+
+    /// When the oldest run was created that has not ended.
+    pub fn oldest_unfinished(&self) -> Option<Timestamp> {
+        let created = self.unfinished(|indexed| Some(indexed.summary.created_at));
+        created.into_iter().min()
+    }
+
     /// Takes a run out whose journal has been removed.
     pub fn forget(&self, run: RunId) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);

@@ -30,5 +30,6 @@ pub(crate) mod verb {
     pub(crate) const DEAD_LIST: &str = "dead.list";
     pub(crate) const DEAD_SHOW: &str = "dead.show";
     pub(crate) const UPLOAD: &str = "upload";
+    pub(crate) const UPLOAD_JOIN: &str = "upload.join";
     pub(crate) const SOURCES_LIST: &str = "sources.list";
 }

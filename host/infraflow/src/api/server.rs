@@ -10,7 +10,7 @@ use infraflow_bus::{
 use infraflow_core::id::{RunId, StepId, UserName, WorkflowName};
 use infraflow_core::limits::UPLOAD;
 use infraflow_core::plugin::InstalledPlugin;
-use infraflow_core::ports::{Blobs, Sequence};
+use infraflow_core::ports::{BlobError, Blobs, Sequence};
 use infraflow_core::run::Answer;
 use infraflow_engine::Engine;
 use infraflow_engine::catalog::{CatalogEntry, PutError};
@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use super::types::{
     AnswerRequest, ApplyRequest, CapabilityItem, DeadItem, DeadPage, DeadQuery, DeadRef, JailItem,
+    JoinRequest,
     LogAnswer, LogItem, LogQuery, PluginItem, RunDetail, RunItem, RunRef, RunsPage, RunsQuery,
     SourceItem, StartRequest, Started, Status, StreamItem, UploadAnswer, UploadPiece,
     WorkflowDetail, WorkflowItem, WorkflowList, WorkflowRef,
@@ -28,7 +29,6 @@ use super::types::{
 use super::{verb, view};
 use crate::health::Health;
 use crate::task::spawn_short;
-use crate::uploads::Uploads;
 use crate::workflow_dir::WorkflowDir;
 
 /// The longest time for one answer.
@@ -51,7 +51,6 @@ pub(crate) struct Api {
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) workflow_dir: Arc<WorkflowDir>,
     pub(crate) health: Arc<Health>,
-    pub(crate) uploads: Uploads,
     pub(crate) sources: Vec<SourceItem>,
     pub(crate) host: String,
     pub(crate) http: String,
@@ -133,6 +132,7 @@ impl Api {
             verb::DEAD_LIST => write(&self.list_dead(&read(payload)?).await?),
             verb::DEAD_SHOW => write(&self.show_dead(&read(payload)?).await?),
             verb::UPLOAD => write(&self.upload(payload).await?),
+            verb::UPLOAD_JOIN => write(&self.join_upload(read(payload)?).await?),
             other => Err(failure(
                 "not_found",
                 format!("this host does not know `{other}`: is it older than this program?"),
@@ -443,19 +443,32 @@ impl Api {
 
     // ---- uploads and status ------------------------------------------------------------
 
-    async fn upload(&self, payload: &[u8]) -> Result<UploadAnswer, CallFailure> {
-        let split = payload.iter().position(|&byte| byte == b'\n');
-        let (head, bytes) = payload.split_at(split.unwrap_or(payload.len()));
-        let piece: UploadPiece = read(head)?;
-        let bytes = bytes.get(1..).unwrap_or_default();
-        let whole = self.uploads.take(&piece, bytes, UPLOAD).map_err(invalid)?;
-        let Some(whole) = whole else {
-            return Ok(UploadAnswer { digest: None });
-        };
-        let digest = self.blobs.put(whole).await.map_err(unavailable)?;
-        Ok(UploadAnswer {
-            digest: Some(digest.to_string()),
+    /// Stores a piece. Any host can take any piece: they meet in the store.
+    async fn upload(&self, piece: &[u8]) -> Result<Uploaded, CallFailure> {
+        let stored = self.blobs.put(piece.to_vec()).await;
+        Ok(Uploaded {
+            digest: stored.map_err(unavailable)?.to_string(),
         })
+    }
+
+    /// Stores the whole; the pieces go by age.
+    async fn join_upload(&self, request: JoinRequest) -> Result<Uploaded, CallFailure> {
+        let mut whole = Vec::new();
+        for piece in &request.pieces {
+            let digest = piece
+                .parse()
+                .map_err(|_| invalid(format!("`{piece}` is not a digest")))?;
+            let room = UPLOAD.0.saturating_sub(u64::try_from(whole.len()).unwrap_or(u64::MAX));
+            let bytes = self.blobs.get(digest, room).await.map_err(|error| match error {
+                BlobError::TooLarge { .. } => {
+                    invalid(format!("the files have more than {UPLOAD}, compressed"))
+                }
+                BlobError::NotFound(_) => invalid(format!("piece `{piece}` was not uploaded")),
+                error => unavailable(error),
+            })?;
+            whole.extend(bytes);
+        }
+        self.upload(&whole).await
     }
 
     async fn status(&self) -> Result<Status, CallFailure> {

@@ -425,20 +425,17 @@ pub(crate) struct DeadRef {
     pub(crate) id: u64,
 }
 
-/// The first line of an upload's piece; the bytes follow.
+/// Pieces of an upload to put together, in order.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct UploadPiece {
-    pub(crate) upload: String,
-    pub(crate) offset: u64,
-    pub(crate) last: bool,
+pub(crate) struct JoinRequest {
+    pub(crate) pieces: Vec<String>,
 }
 
-/// What became of an upload's piece.
+/// A stored upload, or a piece of one.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct UploadAnswer {
-    /// The digest, after the last piece.
-    pub(crate) digest: Option<String>,
+pub(crate) struct Uploaded {
+    pub(crate) digest: String,
 }
 
 /// How the host is.
