@@ -208,9 +208,12 @@ texts! {
 }
 
 impl LockName {
+    /// How the names of locks behind `concurrency` begin, and no others.
+    pub const OF_WORKFLOW: &'static str = "workflow:";
+
     /// The lock behind a workflow's own `concurrency`.
     pub fn of_workflow(workflow: &WorkflowName) -> Self {
-        Self(format!("workflow:{workflow}").into())
+        Self(format!("{}{workflow}", Self::OF_WORKFLOW).into())
     }
 }
 

@@ -213,9 +213,11 @@ impl LeaseTable {
                     since: now.saturating_sub(then),
                 },
             },
-            None => self.complete.map_or(Standing::Alive, |then| Standing::Gone {
-                since: now.saturating_sub(then),
-            }),
+            None => self
+                .complete
+                .map_or(Standing::Alive, |then| Standing::Gone {
+                    since: now.saturating_sub(then),
+                }),
         }
     }
 }

@@ -145,6 +145,10 @@ pub const WAIT_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// Most locks of one workflow, its `concurrency` included.
 pub const LOCKS: usize = 16;
 
+/// Most runs at once that a workflow's `concurrency` may allow. Who has a lock
+/// stands in one value in NATS, beside the runs that wait for it.
+pub const CONCURRENCY: u32 = 1_000;
+
 /// Most runs that wait for one lock; the next one ends `failed`. The queue of a
 /// lock is one value in NATS, which holds at most 1 MiB.
 pub const LOCK_WAITERS: usize = 10_000;

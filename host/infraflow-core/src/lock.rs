@@ -58,6 +58,9 @@ pub struct Waiter {
 /// A lock as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LockState {
+    /// How many runs may have it at once, as whoever asked last said. 0: nobody
+    /// ever asked.
+    pub max: u32,
     /// The runs that have it.
     pub holders: Vec<Holder>,
     /// The runs that wait for it, in order.
@@ -108,6 +111,7 @@ impl LockState {
         now: Timestamp,
     ) -> (LockAnswer, Displaced) {
         self.forget(over);
+        self.max = max;
         if let Some(holder) = self.holders.iter().find(|holder| holder.run == asker.run) {
             let token = holder.token;
             return (LockAnswer::Taken { token }, Displaced::default());
@@ -123,7 +127,11 @@ impl LockState {
             order: asker.order,
             run: asker.run,
         };
-        let ahead = self.waiters.iter().filter(|waiter| **waiter < place).count();
+        let ahead = self
+            .waiters
+            .iter()
+            .filter(|waiter| **waiter < place)
+            .count();
         let free = usize::try_from(max)
             .unwrap_or(usize::MAX)
             .saturating_sub(self.holders.len());
@@ -207,8 +215,8 @@ impl LockState {
 
     /// The runs that may have the lock now and wait for it still: they are to
     /// be woken, and ask again.
-    pub fn next(&self, max: u32) -> Vec<RunId> {
-        let free = usize::try_from(max)
+    pub fn next(&self) -> Vec<RunId> {
+        let free = usize::try_from(self.max)
             .unwrap_or(usize::MAX)
             .saturating_sub(self.holders.len());
         self.waiters.iter().take(free).map(|w| w.run).collect()

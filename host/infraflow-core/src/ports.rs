@@ -17,6 +17,7 @@ use crate::id::{
     Digest, EnvironmentName, HostName, Incarnation, LockName, PoolName, ProjectName, RunId,
     SecretName, SourceName, StepId, WorkflowName,
 };
+use crate::lease::BootTime;
 use crate::line::Line;
 use crate::lock::LockState;
 use crate::mask::MaskSet;
@@ -36,8 +37,18 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The clock.
 pub trait Clock: Send + Sync {
-    /// The moment it is now.
+    /// The moment it is now. May step, in both directions.
     fn now(&self) -> Timestamp;
+    /// The time since this machine's boot, sleep included. Never steps.
+    fn boot(&self) -> BootTime;
+}
+
+/// Ends this host's tools in time when its lease is not renewed, even if the
+/// host itself stands still.
+pub trait Fence: Send + Sync {
+    /// A renewal was confirmed: tools may start until the one and live until
+    /// the other time. A host that never says so is not fenced.
+    fn extend(&self, starts_until: BootTime, lives_until: BootTime);
 }
 
 // ---- events ---------------------------------------------------------------------
@@ -110,6 +121,9 @@ pub struct SettleError(pub String);
 pub trait Inbox<T>: Send + Sync {
     /// The next delivery; waits for it. Cancel-safe.
     fn next(&self) -> BoxFuture<'_, Delivery<T>>;
+    /// Stops or starts taking deliveries. Those that were taken and not given
+    /// yet go back, so that another host gets them.
+    fn pause(&self, paused: bool);
 }
 
 /// A message of the event stream.
@@ -660,6 +674,7 @@ pub enum Trust {
 #[derive(Debug, Default)]
 pub struct ToolFacts {
     leaked_handles: AtomicBool,
+    lease_ended: AtomicBool,
 }
 
 impl ToolFacts {
@@ -671,6 +686,18 @@ impl ToolFacts {
     /// Whether that happened.
     pub fn leaked_handles(&self) -> bool {
         self.leaked_handles.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a tool was killed or not started because the host's lease ran
+    /// out.
+    pub fn note_lease_ended(&self) {
+        self.lease_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that happened: the attempt was interrupted, whatever the plugin
+    /// made of it.
+    pub fn lease_ended(&self) -> bool {
+        self.lease_ended.load(Ordering::Relaxed)
     }
 }
 
@@ -791,6 +818,43 @@ pub trait Tools: Send + Sync {
         upload: Digest,
         path: GuestPath,
     ) -> BoxFuture<'a, Result<(), CallError>>;
+}
+
+// ---- files of runs --------------------------------------------------------------
+
+/// Why the files of a run could not be stored, restored or copied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorkspaceError {
+    /// They are more than may be stored.
+    #[error("the workspace has {bytes} bytes packed, more than the {allowed} that are stored")]
+    TooLarge {
+        /// Their size, packed; at least so much.
+        bytes: u64,
+        /// The limit.
+        allowed: u64,
+    },
+    /// This host has no files of that run.
+    #[error("this host has no files of run {0}")]
+    NotHere(RunId),
+    /// The store failed.
+    #[error(transparent)]
+    Blob(BlobError),
+    /// They hold something that is not stored or restored, or the disk failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The files of runs, beyond this host.
+pub trait WorkspaceStore: Send + Sync {
+    /// Whether this host has files of a run.
+    fn is_here(&self, run: RunId) -> BoxFuture<'_, bool>;
+    /// Packs, seals and stores the files of a run, and returns their digest.
+    /// Call it only when no tool of the run runs.
+    fn store(&self, run: RunId) -> BoxFuture<'_, Result<Digest, WorkspaceError>>;
+    /// Replaces the files of a run by stored ones: wholly or not at all.
+    fn restore(&self, run: RunId, digest: Digest) -> BoxFuture<'_, Result<(), WorkspaceError>>;
+    /// Gives a run a copy of another run's files.
+    fn copy(&self, from: RunId, to: RunId) -> BoxFuture<'_, Result<(), WorkspaceError>>;
 }
 
 // ---- plugins --------------------------------------------------------------------

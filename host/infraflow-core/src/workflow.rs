@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use crate::Timestamp;
 use crate::id::{Digest, EnvironmentName, PoolName, ProjectName, StageName, StepId, WorkflowName};
 use crate::inputs::InputSpec;
 use crate::plugin::PluginRef;
@@ -379,6 +380,65 @@ pub enum Wait {
     Until(Template),
 }
 
+impl Wait {
+    /// The moment that a rendered `until` names.
+    ///
+    /// # Errors
+    /// When it is not RFC 3339, the only form that is taken: a date alone, or a
+    /// time without an offset, would be another moment for each reader.
+    pub fn moment(text: &str) -> Result<Timestamp, InvalidMoment> {
+        let refused = || InvalidMoment {
+            value: text.chars().take(80).collect(),
+        };
+        if !is_rfc_3339(text) {
+            return Err(refused());
+        }
+        text.parse().map_err(|_| refused())
+    }
+}
+
+/// Whether a text has the form of RFC 3339; whether there is such a day or hour
+/// is not looked at.
+fn is_rfc_3339(text: &str) -> bool {
+    let has_form = |text: &str, form: &str| {
+        text.len() == form.len()
+            && text
+                .bytes()
+                .zip(form.bytes())
+                .all(|(byte, wanted)| match wanted {
+                    b'0' => byte.is_ascii_digit(),
+                    b'+' => matches!(byte, b'+' | b'-'),
+                    _ => byte == wanted,
+                })
+    };
+    let Some((moment, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else {
+        return false;
+    };
+    let offset = match rest.strip_prefix('.') {
+        Some(fraction) => {
+            let offset = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+            let digits = fraction.len() - offset.len();
+            // Further digits are finer than any clock here.
+            if !(1..=9).contains(&digits) {
+                return false;
+            }
+            offset
+        }
+        None => rest,
+    };
+    has_form(moment, "0000-00-00T00:00:00") && (offset == "Z" || has_form(offset, "+00:00"))
+}
+
+/// A text that does not name a moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{value}` is not a moment: expected RFC 3339, like `2027-03-01T08:00:00Z` or `2027-03-01T08:00:00+01:00`"
+)]
+pub struct InvalidMoment {
+    /// The text, cut to 80 characters.
+    pub value: String,
+}
+
 /// What happens to a step whose attempt was interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OnInterrupt {
@@ -515,6 +575,40 @@ mod tests {
         }
         for bad in ["", "a..b", ".a", "a.>.b", "a*", "a b", "a.>b"] {
             assert!(SubjectPattern::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn moments() {
+        for (text, expected) in [
+            ("2027-03-01T08:00:00Z", "2027-03-01T08:00:00Z"),
+            ("2027-03-01T08:00:00+01:00", "2027-03-01T07:00:00Z"),
+            ("2027-03-01T08:00:00.25-00:30", "2027-03-01T08:30:00.25Z"),
+        ] {
+            assert_eq!(
+                Wait::moment(text).map(|at| at.to_string()),
+                Ok(expected.to_owned())
+            );
+        }
+        for bad in [
+            "",
+            "tomorrow",
+            "2027-03-01",
+            "08:00",
+            "2027-03-01T08:00:00",
+            "2027-03-01 08:00:00Z",
+            "2027-03-01T08:00Z",
+            "20270301T080000Z",
+            "2027-02-30T08:00:00Z",
+            "2027-03-01T25:00:00Z",
+            "2027-03-01T08:00:00.Z",
+            "2027-03-01T08:00:00.1234567890Z",
+            "2027-03-01T08:00:00+0100",
+            "2027-03-01T08:00:00+01:00[Europe/Rome]",
+            "2027-03-01T08:00:00Zé",
+            "2027-03-01T08:00:0é",
+        ] {
+            assert!(Wait::moment(bad).is_err(), "{bad}");
         }
     }
 }

@@ -33,9 +33,9 @@ impl Lock {
 
     fn ask_knowing(&mut self, n: u8, over: &[u8]) -> String {
         let over: HashSet<RunId> = over.iter().map(|n| run(*n)).collect();
-        let (answer, displaced) =
-            self.state
-                .ask(asker(n, self.policy), self.max, &over, now());
+        let (answer, displaced) = self
+            .state
+            .ask(asker(n, self.policy), self.max, &over, now());
         let mut text = match answer {
             LockAnswer::Taken { token } => format!("taken {token}"),
             LockAnswer::Waits => "waits".to_owned(),
@@ -56,7 +56,7 @@ impl Lock {
     }
 
     fn next(&self) -> Vec<String> {
-        self.state.next(self.max).into_iter().map(short).collect()
+        self.state.next().into_iter().map(short).collect()
     }
 }
 

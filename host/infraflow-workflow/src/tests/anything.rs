@@ -143,7 +143,10 @@ fn names_are_those_of_core() {
     let run = sample_run(&workflow);
     let scope = run.scope().unwrap();
     let (step, _) = run.step(&"two".parse().unwrap()).unwrap();
-    step.with.render(&scope).unwrap();
+    let Action::Plugin { with, .. } = &step.action else {
+        panic!("it is no plugin");
+    };
+    with.render(&scope).unwrap();
 }
 
 fn sample_event() -> infraflow_core::event::Event {

@@ -273,7 +273,12 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(step.timeout, limits::STEP_TIMEOUT);
     assert_eq!(step.retry, infraflow_core::retry::RetryPolicy::default());
     assert_eq!((step.on_interrupt, &step.label), (None, &None));
-    assert!(matches!(&step.with, Template::Literal(with) if *with == serde_json::json!({})));
+    let Action::Plugin { with, .. } = &step.action else {
+        panic!("it is no plugin");
+    };
+    assert!(matches!(with, Template::Literal(with) if *with == serde_json::json!({})));
+    assert!(workflow.locks.is_empty());
+    assert_eq!(workflow.concurrency, Concurrency::default());
     assert!(step.when.is_none());
 }
 

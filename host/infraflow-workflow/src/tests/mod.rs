@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use infraflow_core::template::Template;
-use infraflow_core::workflow::Workflow;
+use infraflow_core::workflow::{Action, Concurrency, OnConflict, Wait, Workflow};
 use infraflow_core::{duration, limits};
 
 use proptest::prelude::*;
