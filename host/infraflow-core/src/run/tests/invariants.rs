@@ -47,8 +47,17 @@ fn check_entries(before: &Run, decision: &Decision, now: Timestamp) -> Verdict {
         run.epoch() - before.epoch(),
         u32::try_from(claims.count()).unwrap()
     );
-    prop_assert_eq!(format!("{run:?}"), format!("{:?}", decision.next));
+    prop_assert_eq!(essence(&run), essence(&decision.next));
     Ok(())
+}
+
+/// What a journal changes of a run: cheaper to compare than all of it.
+fn essence(run: &Run) -> impl PartialEq + std::fmt::Debug {
+    (
+        (run.phase(), run.steps(), run.epoch(), run.stop()),
+        (run.deadline(), run.is_due(), run.missing_lock()),
+        (run.workspace(), run.claims_without_progress()),
+    )
 }
 
 /// A step that is over stays as it is.

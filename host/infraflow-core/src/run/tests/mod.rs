@@ -2,6 +2,7 @@
 //! sequence of inputs.
 
 mod cells;
+mod clock;
 mod invariants;
 mod locks;
 mod origin;
