@@ -235,6 +235,7 @@ pub fn of_plugin_error(
         LastCall::Refused(CallError::Unavailable(_) | CallError::Unsupported(_)) => {
             AttemptOutcome::CouldNotStart
         }
+        LastCall::Refused(CallError::Interrupted(_)) => AttemptOutcome::Interrupted,
         LastCall::Refused(
             CallError::Invalid(_) | CallError::NotFound(_) | CallError::Internal(_),
         )
@@ -262,6 +263,10 @@ mod tests {
             (
                 LastCall::Refused(CallError::Unavailable("no jail".into())),
                 "could_not_start",
+            ),
+            (
+                LastCall::Refused(CallError::Interrupted("the lease ran out".into())),
+                "interrupted",
             ),
             (
                 LastCall::Refused(CallError::NotFound("site.yml".into())),

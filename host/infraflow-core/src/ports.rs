@@ -674,6 +674,7 @@ pub enum Trust {
 #[derive(Debug, Default)]
 pub struct ToolFacts {
     leaked_handles: AtomicBool,
+    lease_ended: AtomicBool,
 }
 
 impl ToolFacts {
@@ -685,6 +686,18 @@ impl ToolFacts {
     /// Whether that happened.
     pub fn leaked_handles(&self) -> bool {
         self.leaked_handles.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a tool was killed or not started because the host's lease ran
+    /// out.
+    pub fn note_lease_ended(&self) {
+        self.lease_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that happened: the attempt was interrupted, whatever the plugin
+    /// made of it.
+    pub fn lease_ended(&self) -> bool {
+        self.lease_ended.load(Ordering::Relaxed)
     }
 }
 

@@ -349,6 +349,8 @@ impl Driver {
                 Effect::Start(start) => self.start(start),
                 Effect::Stop(reason) => self.stop_attempts(reason),
                 Effect::LookAt(due) => self.look_at = Some(due),
+                // Asked already.
+                Effect::AskLock(_) if self.asking.is_some() => {}
                 Effect::AskLock(spec) => {
                     let (shared, run) = (self.shared.clone(), self.run.clone());
                     self.asking = Some(Box::pin(async move {

@@ -304,7 +304,8 @@ impl Engine {
         let mut tasks = vec![
             spawn(index(shared())),
             spawn(async move { catalog.catalog.follow().await }),
-            spawn(sweep::sweep(shared())),
+            spawn(sweep::claims(shared())),
+            spawn(sweep::waits(shared())),
             spawn(timers::wake(shared())),
             spawn(router::route(shared())),
         ];

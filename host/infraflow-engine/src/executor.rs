@@ -449,7 +449,7 @@ impl Shared {
 
     /// How this host takes a run, when it may.
     fn taking(&self, run: &Run) -> Option<Input> {
-        if !self.serves(&run.birth().pool) {
+        if !self.serves(&run.birth().pool) || !self.membership.may_act() {
             return None;
         }
         if let Phase::Claimed(claim) = run.phase()

@@ -51,6 +51,8 @@ pub struct ListedRun {
     pub summary: RunSummary,
     /// Its position: [`RunFilter::before`] of the next page.
     pub position: Sequence,
+    /// The host that has it.
+    pub host: Option<HostName>,
     /// Why its journal cannot be read, when it cannot.
     pub problem: Option<String>,
 }
@@ -199,12 +201,12 @@ impl RunIndex {
         })
     }
 
-    /// Whether a run waits for a lock.
-    pub fn has_blocked(&self) -> bool {
-        let blocked = self.unfinished(|indexed| {
-            matches!(indexed.summary.state, SummaryState::Blocked { .. }).then_some(())
-        });
-        !blocked.is_empty()
+    /// Runs that wait for a lock, with the lock, oldest first.
+    pub fn blocked(&self) -> Vec<(LockName, RunId)> {
+        self.unfinished(|indexed| match &indexed.summary.state {
+            SummaryState::Blocked { lock } => Some((lock.clone(), indexed.summary.id)),
+            _ => None,
+        })
     }
 
     /// How many runs wait for a lock in front of a run.
@@ -240,6 +242,32 @@ impl RunIndex {
                 event: indexed.summary.event_sequence,
             })
             .collect()
+    }
+
+    /// The oldest runs that ended before a time and whose events, up to this
+    /// position, do not come again: their journals may go.
+    pub fn ended_before(
+        &self,
+        time: Timestamp,
+        events_done: Sequence,
+        runs_max: usize,
+    ) -> Vec<Removable> {
+        let needed = self.origins();
+        let mut runs = self.removable(events_done, usize::MAX);
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|removable| {
+            let indexed = state.runs.get(&removable.run);
+            let ended = indexed.and_then(|indexed| indexed.summary.ended_at);
+            ended.is_some_and(|ended| ended < time) && !needed.contains(&removable.run)
+        });
+        runs.truncate(runs_max);
+        runs
+    }
+
+    /// When the oldest run was created that has not ended.
+    pub fn oldest_unfinished(&self) -> Option<Timestamp> {
+        let created = self.unfinished(|indexed| Some(indexed.summary.created_at));
+        created.into_iter().min()
     }
 
     /// Takes a run out whose journal has been removed.
@@ -319,6 +347,7 @@ fn listed(indexed: &Indexed) -> ListedRun {
     ListedRun {
         summary: indexed.summary.clone(),
         position: indexed.created,
+        host: indexed.claim.as_ref().map(|claim| claim.host.clone()),
         problem: indexed.problem.clone(),
     }
 }

@@ -137,16 +137,18 @@ pub(crate) async fn give_back(
 
 /// Wakes the runs that may have a lock now.
 async fn wake_next(shared: &Arc<Shared>, lock: &StoredLock) {
-    let wake = Request::Wake {
-        lock: lock.name.clone(),
-    };
     for run in lock.state.next() {
-        match Box::pin(request(shared, run, &wake, Timestamp::MIN)).await {
-            // One that does not wait yet looks again when it does.
-            Ok(_) | Err(RequestError::Refused(_)) => {}
-            Err(error) => {
-                tracing::warn!(%run, lock = %lock.name, %error, "run not woken; the sweep finds it");
-            }
+        wake(shared, &lock.name, run).await;
+    }
+}
+
+async fn wake(shared: &Arc<Shared>, lock: &LockName, run: RunId) {
+    let wake = Request::Wake { lock: lock.clone() };
+    match Box::pin(request(shared, run, &wake, Timestamp::MIN)).await {
+        // One that does not wait yet looks again when it does.
+        Ok(_) | Err(RequestError::Refused(_)) => {}
+        Err(error) => {
+            tracing::warn!(%run, %lock, %error, "run not woken; the sweep finds it");
         }
     }
 }
@@ -163,10 +165,12 @@ pub(crate) async fn look_again(shared: &Arc<Shared>, run: RunId, name: &LockName
     }
 }
 
-/// Frees locks of runs that are over and were not given back, and wakes whoever
-/// waits for a lock that is free.
+/// Frees locks of runs that are over and were not given back, wakes whoever
+/// waits for a lock that is free, and has those ask again that wait for a lock
+/// and are not in its queue.
 pub(crate) async fn sweep(shared: &Arc<Shared>) {
-    if !shared.index.has_blocked() {
+    let blocked = shared.index.blocked();
+    if blocked.is_empty() {
         return;
     }
     let locks = match shared.ports.locks.list().await {
@@ -181,6 +185,16 @@ pub(crate) async fn sweep(shared: &Arc<Shared>) {
         if let Err(error) = give_back(shared, &lock.name, &over).await {
             tracing::warn!(lock = %lock.name, %error, "lock not looked at");
         }
+    }
+    let queued: HashSet<(&LockName, RunId)> = locks
+        .iter()
+        .flat_map(|lock| lock.state.waiters.iter().map(|w| (&lock.name, w.run)))
+        .collect();
+    for (lock, run) in blocked
+        .iter()
+        .filter(|(lock, run)| !queued.contains(&(lock, *run)))
+    {
+        wake(shared, lock, *run).await;
     }
 }
 

@@ -25,9 +25,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// comes first where it can.
 const LATE: Duration = Duration::from_secs(10);
 
-/// Looks at the start, then every [`INTERVAL`], and when a host comes or goes.
-/// Never returns.
-pub(crate) async fn sweep(shared: Arc<Shared>) {
+/// Takes over what nobody works on: at the start, then every [`INTERVAL`], and
+/// when a host comes or goes. Never returns.
+pub(crate) async fn claims(shared: Arc<Shared>) {
     shared.index.caught_up().await;
     let mut suspects: HashSet<RunId> = HashSet::new();
     loop {
@@ -38,10 +38,24 @@ pub(crate) async fn sweep(shared: Arc<Shared>) {
             let mut taken = abandoned(&shared, &mut suspects);
             taken.extend(forgotten(&shared));
             take(&shared, taken).await;
+        }
+        drop(tokio::time::timeout(INTERVAL, shared.sweep_now.notified()).await);
+    }
+}
+
+/// Wakes what waits too long: at the start, then every [`INTERVAL`]. Never
+/// returns.
+pub(crate) async fn waits(shared: Arc<Shared>) {
+    shared.index.caught_up().await;
+    loop {
+        if sabotage::is(Break::NoRecovery) {
+            return;
+        }
+        if !shared.is_draining() {
             wake_late(&shared).await;
             locks::sweep(&shared).await;
         }
-        drop(tokio::time::timeout(INTERVAL, shared.sweep_now.notified()).await);
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 

@@ -34,6 +34,11 @@ pub const KILL_WAIT: Duration = Duration::from_secs(10);
 /// How often a tree that is being killed is looked at again, in case it forked.
 pub const KILL_AGAIN: Duration = Duration::from_millis(20);
 
+/// How often the watchdog looks at the clock while tools run under a lease, at
+/// least. Timers stand still while the machine sleeps and the lease does not:
+/// after waking, tools whose lease is over live this long at most.
+pub const LEASE_LOOK: Duration = Duration::from_millis(100);
+
 /// Children of one watchdog at the same time; more wait for a place. Sixteen
 /// tools, a few services and what is still ending.
 pub const CHILDREN: usize = 256;

@@ -12,6 +12,8 @@ pub(crate) struct Banner {
     pub(crate) http: String,
     /// NATS.
     pub(crate) nats: Nats,
+    /// Its name, where others share the account.
+    pub(crate) host: Option<String>,
     /// The data directory.
     pub(crate) data_dir: Utf8PathBuf,
     /// Workflows of the folder.

@@ -19,6 +19,7 @@ mod commands;
 mod files;
 mod git;
 mod jail;
+mod lease;
 mod ssh;
 mod tofu;
 mod watchdog;
