@@ -7,6 +7,7 @@
 mod archive;
 mod beneath;
 
+pub mod retention;
 mod store;
 pub mod upload;
 
