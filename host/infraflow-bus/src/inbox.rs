@@ -1,4 +1,4 @@
-//! Deliveries: events for the router, work items for the executor.
+//! Deliveries: events for the router, work items for the executor, due timers.
 //!
 //! A pull consumer can die while the connection stays up (argo-events#4183: 21
 //! hours of silence). So each inbox pulls in a task of its own that notices,
@@ -12,15 +12,18 @@ use async_nats::jetstream::{self, consumer};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use infraflow_core::Timestamp;
+use infraflow_core::id::PoolName;
 use infraflow_core::ports::{
-    ArrivedEvent, BoxFuture, DeadReason, Delivery, Inbox, Receipt, Sequence, SettleError, WorkItem,
+    ArrivedEvent, BoxFuture, DeadReason, Delivery, DueTimer, Inbox, Receipt, Sequence, SettleError,
+    WorkItem,
 };
 use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::connect::Bus;
 use crate::task::{Task, spawn};
-use crate::topology::{self, TopologyError};
+use crate::topology::{self, Standing, TopologyError};
 use crate::wire::event::{Incoming, decode};
+use crate::wire::timer;
 use crate::{dead, subject};
 
 /// Deliveries that wait in memory for the engine. More stay on the server.
@@ -32,6 +35,11 @@ const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// How often the server shows that a pull is alive. Twice this without a sign
 /// and the consumer counts as dead.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How often the consumer is looked at. Heartbeats come from a paused one, too,
+/// and a look that gets no answer ends after [`crate::connect::REQUEST_TIMEOUT`]: what is
+/// wrong shows within 8 seconds.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// The pause before a dead consumer is made again.
 const REVIVE_DELAY: Duration = Duration::from_millis(500);
@@ -51,8 +59,11 @@ pub enum InboxHealth {
 /// Where events come from: the consumer `router` of the stream `EVENTS`.
 pub struct EventInbox(Puller<ArrivedEvent>);
 
-/// Where work items of a pool come from.
+/// Where work items of a pool come from: the consumer `work-<pool>` of `RUNS`.
 pub struct WorkInbox(Puller<WorkItem>);
+
+/// Where due timers come from: the consumer `timers` of the stream `TIMERS`.
+pub struct TimerInbox(Puller<DueTimer>);
 
 impl EventInbox {
     /// Starts pulling.
@@ -63,7 +74,7 @@ impl EventInbox {
         let created = topology::created_at(&bus, topology::EVENTS).await?;
         let deliver =
             move |bus: &Bus, message: &jetstream::Message| event_delivery(bus, message, created);
-        Ok(Self(Puller::start(bus, &topology::ROUTER, deliver)))
+        Ok(Self(Puller::start(bus, topology::router(), deliver)))
     }
 
     /// Whether events come.
@@ -73,14 +84,33 @@ impl EventInbox {
 }
 
 impl WorkInbox {
-    /// Starts pulling the work items of the pool `default`.
-    pub fn open(bus: Bus) -> Self {
-        Self(Puller::start(bus, &topology::WORK, work_delivery))
+    /// Starts pulling the work items of a pool. Its consumer is made when no
+    /// host of the pool has been here before.
+    pub fn open(bus: Bus, pool: &PoolName) -> Self {
+        Self(Puller::start(bus, topology::work(pool), work_delivery))
     }
 
     /// Whether work items come.
     pub fn health(&self) -> InboxHealth {
         self.0.health.borrow().clone()
+    }
+}
+
+impl TimerInbox {
+    /// Starts pulling.
+    pub fn open(bus: Bus) -> Self {
+        Self(Puller::start(bus, topology::timers(), timer_delivery))
+    }
+
+    /// Whether due timers come.
+    pub fn health(&self) -> InboxHealth {
+        self.0.health.borrow().clone()
+    }
+}
+
+impl Inbox<DueTimer> for TimerInbox {
+    fn next(&self) -> BoxFuture<'_, Delivery<DueTimer>> {
+        Box::pin(self.0.next())
     }
 }
 
@@ -105,7 +135,7 @@ struct Puller<T> {
 impl<T: Send + 'static> Puller<T> {
     fn start(
         bus: Bus,
-        consumer: &'static topology::Consumer,
+        consumer: topology::Consumer,
         deliver: impl Fn(&Bus, &jetstream::Message) -> Option<Delivery<T>> + Send + Sync + 'static,
     ) -> Self {
         let (sender, deliveries) = mpsc::channel(PREFETCH);
@@ -115,12 +145,16 @@ impl<T: Send + 'static> Puller<T> {
         let (health_sender, health) = watch::channel(starting);
         let task = spawn(async move {
             loop {
-                let reason = pull(&bus, consumer, &deliver, &sender, &health_sender).await;
+                // Deliveries that wait here when the consumer fails come again.
+                let reason = tokio::select! {
+                    reason = pull(&bus, &consumer, &deliver, &sender, &health_sender) => reason,
+                    reason = watch_over(&bus, &consumer) => reason,
+                };
                 if sender.is_closed() || bus.is_closing() {
                     return;
                 }
                 tracing::warn!(
-                    consumer = consumer.name,
+                    consumer = %consumer.name,
                     reason,
                     "consumer lost, making it again"
                 );
@@ -181,10 +215,40 @@ async fn pull<T>(
             Some(Err(error)) => return error.to_string(),
             Some(Ok(message)) => message,
         };
-        if let Some(delivery) = deliver(bus, &message)
-            && sender.send(delivery).await.is_err()
-        {
-            return "nobody takes deliveries".to_owned();
+        match deliver(bus, &message) {
+            Some(delivery) => {
+                if sender.send(delivery).await.is_err() {
+                    return "nobody takes deliveries".to_owned();
+                }
+            }
+            None => give_up(bus, message.reply.as_ref()).await,
+        }
+    }
+}
+
+/// Settles a message that nobody can make anything of, for good: it would come
+/// again for ever.
+async fn give_up(bus: &Bus, reply: Option<&async_nats::Subject>) {
+    if let Some(reply) = reply
+        && let Err(error) = bus
+            .client
+            .publish(reply.clone(), Bytes::from_static(b"+TERM"))
+            .await
+    {
+        tracing::warn!(%error, "delivery not settled; it comes again");
+    }
+}
+
+/// Looks at the consumer until something is wrong, and says what. A pull of a
+/// consumer that was paused or deleted behind a proxy looks alive.
+async fn watch_over(bus: &Bus, consumer: &topology::Consumer) -> String {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        match topology::standing(bus, consumer).await {
+            Ok(Standing::Running) => {}
+            Ok(Standing::Paused) => return "the consumer is paused".to_owned(),
+            Ok(Standing::Missing) => return "the consumer was deleted".to_owned(),
+            Err(error) => return error.to_string(),
         }
     }
 }
@@ -225,6 +289,25 @@ fn work_delivery(bus: &Bus, message: &jetstream::Message) -> Option<Delivery<Wor
         item: WorkItem { run },
         receipt: Arc::new(receipt),
     })
+}
+
+fn timer_delivery(bus: &Bus, message: &jetstream::Message) -> Option<Delivery<DueTimer>> {
+    let receipt = MessageReceipt::new(bus, message)?;
+    let due = timer::decode(&message.payload);
+    match (subject::parse_timer_due(&message.subject), due) {
+        (Some(run), Ok(due)) => Some(Delivery {
+            item: DueTimer { run, due },
+            receipt: Arc::new(receipt),
+        }),
+        (None, _) => {
+            tracing::error!(subject = %message.subject, "timer on a subject that names no run");
+            None
+        }
+        (Some(run), Err(reason)) => {
+            tracing::error!(%run, reason, "timer that cannot be read");
+            None
+        }
+    }
 }
 
 /// Settles one message.
