@@ -29,12 +29,12 @@ nats: { port: 0, sync: relaxed }
 workflows: flows
 sources:
   shop:
-type: forgejo
-url: ssh://git@git.example/shop/infra.git
-secret: [hook, old-hook]
-trusted: true
-private_key: deploy-key
-known_hosts: hosts
+    type: forgejo
+    url: ssh://git@git.example/shop/infra.git
+    secret: [hook, old-hook]
+    trusted: true
+    private_key: deploy-key
+    known_hosts: hosts
 secrets:
   hook: { file: secrets/hook }
   old-hook: { env: OLD_HOOK }
@@ -95,7 +95,7 @@ limits: { runs_active: 0 }
          --> infraflow.yaml:1:1
           |
         1 | htpp: { listen: x }
-          | ^^^^ expected one of `data_dir`, `http`, `nats`, `workflows`, `sources`, `secrets`, `tools`, `commands`, `plugins`, `limits`, `retention`, `shutdown_grace`
+          | ^^^^ expected one of `data_dir`, `http`, `nats`, `sole_host`, `lease`, `pools`, `workspace_grace`, `workflows`, `sources`, `secrets`, `tools`, `commands`, `plugins`, `limits`, `retention`, `shutdown_grace`
           |
           = help: did you mean `http`?
 
@@ -238,22 +238,67 @@ fn briefly(text: &str) -> String {
 #[test]
 fn what_is_wrong_with_hosts() {
     for (text, expected) in [
-        ("sole_host: false\nlease: 10s", expect![[""]]),
+        (
+            "sole_host: false\nlease: 10s",
+            expect![[r#"
+            1:12 the private NATS server has one host | several hosts need a NATS server that all of them reach: say its `url` under `nats`
+            2:8 `lease` is for several hosts; the private NATS server has one | several hosts need a NATS server that all of them reach: say its `url` under `nats`
+        "#]],
+        ),
         (
             "sole_host: no\nlease: 10\npools: []\nworkspace_grace: 31d",
-            expect![[""]],
+            expect![[r#"
+                1:12 `sole_host` is the text `no` | expected `true` or `false` | write `false`
+                2:8 `lease` is the number 10 | expected a duration such as `500ms`, `10s`, `5m`, `1h30m` or `2d` | give it a unit: `10s`, `10m` or `10h`
+                3:8 `pools` is an empty list | expected at least one
+                4:18 `workspace_grace` is the text `31d` | expected a duration from `0s` to `30d`
+            "#]],
         ),
-        ("nats: { url: nats://a }\nlease: 1s", expect![[""]]),
-        ("nats: { url: nats://a }\nlease: 5m1ms", expect![[""]]),
+        (
+            "nats: { url: nats://a }\nlease: 1s",
+            expect![[r#"
+            2:8 `lease` is the text `1s` | expected a duration from `2s` to `5m`
+        "#]],
+        ),
+        (
+            "nats: { url: nats://a }\nlease: 5m1ms",
+            expect![[r#"
+            2:8 `lease` is the text `5m1ms` | expected a duration from `2s` to `5m`
+        "#]],
+        ),
         (
             "nats: { url: nats://a }\nlease: 10s\nsole_host: true",
-            expect![[""]],
+            expect![[r#"
+                2:8 `lease` is for several hosts; `sole_host: true` says that there is one | leave one of them out
+            "#]],
         ),
         // It is not known what `nats` was to be.
-        ("nats: 5\nlease: 10s\nsole_host: false", expect![[""]]),
-        ("pools:", expect![[""]]),
-        ("pools: [dmz, a b, 5, dmz]", expect![[""]]),
-        ("pool: dmz", expect![[""]]),
+        (
+            "nats: 5\nlease: 10s\nsole_host: false",
+            expect![[r#"
+            1:7 `nats` is the number 5 | expected a map
+        "#]],
+        ),
+        (
+            "pools:",
+            expect![[r#"
+            1:6 `pools` is empty | expected one, or a list
+        "#]],
+        ),
+        (
+            "pools: [dmz, a b, 5, dmz]",
+            expect![[r#"
+            1:14 `a b` is not a valid pool name | expected 1 to 63 letters, digits, `-` or `_`, starting with a letter or a digit
+            1:19 an item of `pools` is the number 5 | expected a text | put it in quotes: `"5"`
+            1:22 duplicate pool `dmz`
+        "#]],
+        ),
+        (
+            "pool: dmz",
+            expect![[r#"
+            1:1 unknown key `pool` | expected one of `data_dir`, `http`, `nats`, `sole_host`, `lease`, `pools`, `workspace_grace`, `workflows`, `sources`, `secrets`, `tools`, `commands`, `plugins`, `limits`, `retention`, `shutdown_grace` | did you mean `pools`?
+        "#]],
+        ),
     ] {
         expected.assert_eq(&briefly(text));
     }
@@ -264,11 +309,22 @@ fn what_is_wrong_with_retention() {
     for (text, expected) in [
         (
             "retention: { events_age: 9m, runs_age: 0s, logs_age: 3651d, artifacts_age: 30, dead_age: 5MiB }",
-            expect![[""]],
+            expect![[r#"
+                1:26 `events_age` is the text `9m` | expected a duration from `10m` to `3650d`
+                1:40 `runs_age` is the text `0s` | expected a duration from `1s` to `3650d`
+                1:54 `logs_age` is the text `3651d` | expected a duration from `1s` to `3650d`
+                1:76 `artifacts_age` is the number 30 | expected a duration such as `500ms`, `10s`, `5m`, `1h30m` or `2d` | give it a unit: `30s`, `30m` or `30h`
+                1:90 `dead_age` is the text `5MiB` | expected a duration such as `500ms`, `10s`, `5m`, `1h30m` or `2d`
+            "#]],
         ),
         (
             "retention: { workspaces_size: 1h, artifacts: 5, dead: 1 KiB, dead_size: 1MiB }",
-            expect![[""]],
+            expect![[r#"
+                1:31 `workspaces_size` is the text `1h` | expected a size such as `64 KiB`, `25 MiB` or `1500 bytes`
+                1:46 `artifacts` is the number 5 | expected a size such as `64 KiB`, `25 MiB` or `1500 bytes` | give it a unit: `5 bytes`, `5 KiB` or `5 MiB`
+                1:55 `dead` is the text `1 KiB` | expected a size from 1 MiB to 16777216 MiB
+                1:62 unknown key `dead_size` | expected one of `workspaces`, `workspaces_size`, `events`, `events_age`, `runs`, `runs_age`, `logs`, `logs_age`, `artifacts`, `artifacts_age`, `dead`, `dead_age` | did you mean `dead_age`?
+            "#]],
         ),
     ] {
         expected.assert_eq(&briefly(text));
