@@ -337,9 +337,9 @@ impl Run {
                 }
             }
             Request::Wake { lock } => {
+                let wanted = Parking::Lock { lock };
                 match self.phase() {
-                    Phase::Waiting { parked, .. }
-                        if parked.parking == (Parking::Lock { lock: lock.clone() }) => {}
+                    Phase::Waiting { parked, .. } if parked.parking == wanted => {}
                     _ => return Err(Refusal::WaitsNot),
                 }
                 plan.wake(WakeCause::Lock);
