@@ -11,7 +11,9 @@ use axum::response::Response;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use infraflow_core::event::{Event, Provider};
 use infraflow_core::limits::ByteCount;
-use infraflow_core::ports::{BoxFuture, Clock, EventPublisher, PublishError, Secret, Sequence, StoreError};
+use infraflow_core::ports::{
+    BoxFuture, Clock, EventPublisher, PublishError, Secret, Sequence, StoreError,
+};
 use infraflow_core::{Json, Timestamp};
 use tower::ServiceExt as _;
 

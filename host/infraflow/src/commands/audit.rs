@@ -41,10 +41,7 @@ fn row(entry: &AuditItem) -> Vec<String> {
         (detail, _) => safe(&detail.to_string()),
     };
     vec![
-        entry
-            .at
-            .map(|at| format!("{at:.3}"))
-            .unwrap_or_default(),
+        entry.at.map(|at| format!("{at:.3}")).unwrap_or_default(),
         safe(&entry.actor),
         entry.action.clone(),
         safe(&entry.object),

@@ -62,8 +62,10 @@ pub(super) struct Web {
     pub(super) sources: Vec<WebhookSource>,
 }
 
+#[cfg(not(feature = "faults"))]
 struct SystemClock;
 
+#[cfg(not(feature = "faults"))]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
@@ -72,6 +74,18 @@ impl Clock for SystemClock {
     fn boot(&self) -> BootTime {
         infraflow_tools::boottime()
     }
+}
+
+/// The clock; in test builds with faults one that can be wrong.
+#[cfg(not(feature = "faults"))]
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// The clock; in test builds with faults one that can be wrong.
+#[cfg(feature = "faults")]
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(crate::faults::FaultyClock::new())
 }
 
 /// Hands the lease on to the watchdog, which kills by it.
@@ -145,7 +159,7 @@ pub(super) async fn assemble(parts: Parts, web: Web) -> Result<Host, Failure> {
     let inboxes = Inboxes::open(&bus, &config).await?;
     let publisher: Arc<dyn EventPublisher> = Arc::new(Publisher::new(bus.clone()));
     let log_store = LogStore::new(logs.clone());
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock = clock();
     let ports = Ports {
         events: inboxes.events.clone(),
         work: inboxes
