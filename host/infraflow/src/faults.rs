@@ -209,7 +209,7 @@ impl Clock for FaultyClock {
             .unwrap_or(right)
     }
 
-    fn boot(&self) -> std::time::Duration {
+    fn boot(&self) -> Duration {
         infraflow_tools::boottime()
     }
 }
