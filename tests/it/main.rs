@@ -16,10 +16,12 @@ mod jail;
 mod lifecycle;
 mod logs;
 mod playbooks;
+mod repeating;
 mod running;
 mod soak;
 mod tidy;
 mod triggers;
+mod waiting;
 mod webhooks;
 mod workflows;
 

@@ -8,13 +8,18 @@ use std::fmt;
 
 use async_nats::jetstream::kv;
 use async_nats::jetstream::object_store::ObjectStore;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
+use futures::StreamExt as _;
+use infraflow_core::Timestamp;
 use infraflow_core::id::Digest;
 use infraflow_core::ports::{BlobError, Blobs, BoxFuture, Revision};
 use tokio::io::AsyncReadExt as _;
 
-use crate::connect::Bus;
+use crate::connect::{Bus, REQUEST_TIMEOUT};
+use crate::{kv as bucket, topology};
 
 const OBJECTS: &str = "artifacts";
 const POINTERS: &str = "pointers";
@@ -37,6 +42,12 @@ impl BlobKey {
     /// A key of these random bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// What tells this key from others without giving any of it away.
+    pub fn fingerprint(&self) -> String {
+        let digest = Digest::of(&[b"infraflow blob key:".as_slice(), &self.0].concat()).to_hex();
+        digest.get(..32).unwrap_or(&digest).to_owned()
     }
 
     /// Encrypts; the digest of the plain bytes is authenticated with them.
@@ -78,6 +89,17 @@ impl BlobKey {
     }
 }
 
+/// A stored blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBlob {
+    /// The digest of its plain bytes.
+    pub digest: Digest,
+    /// Its size in the store, in bytes.
+    pub bytes: u64,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+}
+
 /// Sealed blobs in NATS.
 #[derive(Debug, Clone)]
 pub struct SealedBlobs {
@@ -93,6 +115,81 @@ impl SealedBlobs {
     /// The blobs behind this connection, sealed with this key.
     pub fn new(bus: Bus, key: BlobKey) -> Self {
         Self { bus, key }
+    }
+
+    /// Every blob, the oldest first. Objects of others in the store are left out.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn list(&self) -> Result<Vec<StoredBlob>, BlobError> {
+        let mut objects = self.objects().await?.list().await.map_err(unavailable)?;
+        let mut blobs = Vec::new();
+        loop {
+            let next = tokio::time::timeout(REQUEST_TIMEOUT, objects.next()).await;
+            let Some(object) = next.map_err(|_| unavailable("no answer in time"))? else {
+                break;
+            };
+            let object = object.map_err(unavailable)?;
+            let digest = format!("sha256:{}", object.name).parse();
+            let stored_at = object
+                .modified
+                .and_then(|time| Timestamp::from_nanosecond(time.unix_timestamp_nanos()).ok());
+            if let (Ok(digest), Some(stored_at)) = (digest, stored_at) {
+                blobs.push(StoredBlob {
+                    digest,
+                    bytes: u64::try_from(object.size).unwrap_or(u64::MAX),
+                    stored_at,
+                });
+            }
+        }
+        blobs.sort_by_key(|blob| blob.stored_at);
+        Ok(blobs)
+    }
+
+    /// Removes a blob. One that is not there is no error.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn remove(&self, digest: Digest) -> Result<(), BlobError> {
+        use async_nats::jetstream::object_store::{DeleteErrorKind, InfoErrorKind};
+        let name = digest.to_hex();
+        let objects = self.objects().await?;
+        match objects.info(name.as_str()).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unavailable(error)),
+        }
+        match objects.delete(name.as_str()).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == DeleteErrorKind::NotFound => {}
+            Err(error) => return Err(unavailable(error)),
+        }
+        // The client leaves a marker in the object's place, for ever.
+        let subject = format!("$O.{OBJECTS}.M.{}", URL_SAFE.encode(name));
+        topology::purge_subject(&self.bus, "OBJ_artifacts", &subject)
+            .await
+            .map_err(unavailable)
+    }
+
+    /// What every pointer points at: blobs that must stay.
+    ///
+    /// # Errors
+    /// When the store does not answer, or a pointer cannot be read.
+    pub async fn pointers_all(&self) -> Result<Vec<(String, Digest)>, BlobError> {
+        let found = bucket::pointers(&self.bus)
+            .list()
+            .await
+            .map_err(unavailable)?;
+        let pointer = |(name, _, value): (String, u64, bytes::Bytes)| {
+            let digest = std::str::from_utf8(&value)
+                .ok()
+                .and_then(|text| text.parse().ok());
+            match digest {
+                Some(digest) => Ok((name, digest)),
+                None => Err(BlobError::Damaged(format!("pointer `{name}`"))),
+            }
+        };
+        found.into_iter().map(pointer).collect()
     }
 
     async fn objects(&self) -> Result<ObjectStore, BlobError> {
@@ -115,7 +212,11 @@ impl SealedBlobs {
         let digest = Digest::of(&plain);
         let objects = self.objects().await?;
         let name = digest.to_hex();
-        if objects.info(name.as_str()).await.is_ok() {
+        if objects
+            .info(name.as_str())
+            .await
+            .is_ok_and(|found| !found.deleted)
+        {
             return Ok(digest);
         }
         let sealed = self.key.seal(digest, &plain)?;
@@ -268,6 +369,16 @@ mod tests {
             key.seal(digest, b"state").unwrap(),
             "a nonce is used once"
         );
+    }
+
+    #[test]
+    fn fingerprints_tell_keys_apart_and_show_nothing() {
+        let print = BlobKey::new([1; 32]).fingerprint();
+        assert_eq!(print, BlobKey::new([1; 32]).fingerprint());
+        assert_ne!(print, BlobKey::new([2; 32]).fingerprint());
+        assert_eq!(print.len(), 32);
+        assert!(!print.contains("0101"), "{print}");
+        assert!(!Digest::of(&[1; 32]).to_hex().contains(&print));
     }
 
     #[test]

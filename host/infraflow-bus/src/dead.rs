@@ -105,6 +105,27 @@ fn one_line(text: &str) -> String {
         .to_owned()
 }
 
+/// The server's news about messages that it has delivered too often, which the
+/// stream captures.
+const ADVISORY: &str = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.";
+
+/// Headers that a direct get adds to a stored message.
+const DIRECT_GET_HEADERS: [&str; 6] = [
+    "Nats-Stream",
+    h::SUBJECT,
+    h::SEQUENCE,
+    h::TIMESTAMP,
+    h::PENDING,
+    "Nats-Last-Sequence",
+];
+
+/// What such news says (`io.nats.jetstream.advisory.v1.max_deliver`).
+#[derive(Debug, serde::Deserialize)]
+struct Advisory {
+    stream_seq: u64,
+    deliveries: u64,
+}
+
 /// Reads dead letters.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
@@ -126,15 +147,65 @@ impl DeadLetters {
         from: Sequence,
         letters_max: usize,
     ) -> Result<(Vec<DeadLetter>, bool), FetchError> {
-        let subject = format!("{}.>", crate::subject::DEAD);
         let query = Query {
             stream: topology::DEAD,
-            subject: &subject,
+            subject: ">",
             from,
             messages_max: letters_max,
         };
         let page = self.bus.fetch(query).await?;
-        Ok((page.messages.iter().map(letter).collect(), page.more))
+        let mut letters = Vec::with_capacity(page.messages.len());
+        for stored in &page.messages {
+            letters.push(if stored.subject.starts_with(ADVISORY) {
+                self.given_up(stored).await?
+            } else {
+                letter(stored)
+            });
+        }
+        Ok((letters, page.more))
+    }
+
+    /// The letter behind the server's news that it has given an event up.
+    async fn given_up(&self, stored: &Stored) -> Result<DeadLetter, FetchError> {
+        let mut letter = DeadLetter {
+            position: stored.sequence,
+            time: stored.time,
+            reason: DeadReason::DeliveryLimit.name().to_owned(),
+            detail: String::new(),
+            subject: String::new(),
+            sequence: Sequence::NONE,
+            headers: vec![],
+            payload: vec![],
+            truncated: false,
+        };
+        let advisory: Advisory = match serde_json::from_slice(&stored.payload) {
+            Ok(advisory) => advisory,
+            Err(error) => {
+                letter.detail = one_line(&format!("the server's news cannot be read: {error}"));
+                return Ok(letter);
+            }
+        };
+        letter.sequence = Sequence(advisory.stream_seq);
+        let what = format!("delivered {} times and never settled", advisory.deliveries);
+        let original = self.bus.fetch_at(topology::EVENTS, letter.sequence).await?;
+        let Some(original) = original else {
+            letter.detail = format!("{what}; the event itself is not stored any more");
+            return Ok(letter);
+        };
+        letter.detail = what;
+        letter.subject = original.subject;
+        letter.headers = original
+            .headers
+            .iter()
+            // What the answer to our request adds is not the event's.
+            .filter(|(name, _)| !DIRECT_GET_HEADERS.contains(&name.to_string().as_str()))
+            .filter_map(|(name, values)| {
+                Some((name.to_string(), values.first()?.as_str().to_owned()))
+            })
+            .collect();
+        letter.headers.sort();
+        letter.payload = original.payload.to_vec();
+        Ok(letter)
     }
 }
 

@@ -57,16 +57,53 @@ const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 impl Bus {
     /// Reads a page of stored messages.
     pub(crate) async fn fetch(&self, query: Query<'_>) -> Result<Page, FetchError> {
-        let failed = |reason: String| FetchError {
-            stream: query.stream,
-            reason,
-        };
         let request = serde_json::json!({
             "batch": query.messages_max,
             "max_bytes": PAGE_BYTES_MAX,
             "seq": query.from.0.max(1),
             "next_by_subj": query.subject,
         });
+        self.direct_get(query.stream, &request).await
+    }
+
+    /// The position of the first message that was stored at a moment or later.
+    pub(crate) async fn first_since(
+        &self,
+        stream: &'static str,
+        time: Timestamp,
+    ) -> Result<Option<Sequence>, FetchError> {
+        let request = serde_json::json!({
+            "batch": 1,
+            "start_time": time.to_string(),
+            "next_by_subj": ">",
+        });
+        let page = self.direct_get(stream, &request).await?;
+        Ok(page.messages.first().map(|stored| stored.sequence))
+    }
+
+    /// The message at a position, when it is there still.
+    pub(crate) async fn fetch_at(
+        &self,
+        stream: &'static str,
+        position: Sequence,
+    ) -> Result<Option<Stored>, FetchError> {
+        let query = Query {
+            stream,
+            subject: ">",
+            from: position,
+            messages_max: 1,
+        };
+        let page = self.fetch(query).await?;
+        let first = page.messages.into_iter().next();
+        Ok(first.filter(|stored| stored.sequence == position))
+    }
+
+    async fn direct_get(
+        &self,
+        stream: &'static str,
+        request: &serde_json::Value,
+    ) -> Result<Page, FetchError> {
+        let failed = |reason: String| FetchError { stream, reason };
         let inbox = self.client.new_inbox();
         let mut answers = self
             .client
@@ -75,7 +112,7 @@ impl Bus {
             .map_err(|error| failed(error.to_string()))?;
         self.client
             .publish_with_reply(
-                format!("$JS.API.DIRECT.GET.{}", query.stream),
+                format!("$JS.API.DIRECT.GET.{stream}"),
                 inbox,
                 request.to_string().into(),
             )

@@ -1,58 +1,34 @@
-//! Deliveries: events for the router, work items for the executor.
-//!
-//! A pull consumer can die while the connection stays up (argo-events#4183: 21
-//! hours of silence). So each inbox pulls in a task of its own that notices,
-//! makes the consumer again and says in [`InboxHealth`] what is wrong.
+//! Deliveries: events for the router, work items for the executor, due timers.
+//! Never settles one by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::{self, consumer};
+use async_nats::jetstream;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use infraflow_core::Timestamp;
+use infraflow_core::id::PoolName;
 use infraflow_core::ports::{
-    ArrivedEvent, BoxFuture, DeadReason, Delivery, Inbox, Receipt, Sequence, SettleError, WorkItem,
+    ArrivedEvent, BoxFuture, DeadReason, Delivery, DueTimer, Inbox, Receipt, Sequence, SettleError,
+    WorkItem,
 };
-use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::connect::Bus;
-use crate::task::{Task, spawn};
+use crate::puller::{InboxHealth, Puller};
 use crate::topology::{self, TopologyError};
 use crate::wire::event::{Incoming, decode};
+use crate::wire::timer;
 use crate::{dead, subject};
-
-/// Deliveries that wait in memory for the engine. More stay on the server.
-const PREFETCH: usize = 512;
-
-/// How long a pull waits before it is renewed.
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
-
-/// How often the server shows that a pull is alive. Twice this without a sign
-/// and the consumer counts as dead.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-
-/// The pause before a dead consumer is made again.
-const REVIVE_DELAY: Duration = Duration::from_millis(500);
-
-/// Whether deliveries come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InboxHealth {
-    /// The server shows that the consumer is alive.
-    Alive,
-    /// It does not.
-    Dead {
-        /// Why, for people.
-        reason: String,
-    },
-}
 
 /// Where events come from: the consumer `router` of the stream `EVENTS`.
 pub struct EventInbox(Puller<ArrivedEvent>);
 
-/// Where work items of a pool come from.
+/// Where work items of a pool come from: the consumer `work-<pool>` of `RUNS`.
 pub struct WorkInbox(Puller<WorkItem>);
+
+/// Where due timers come from: the consumer `timers` of the stream `TIMERS`.
+pub struct TimerInbox(Puller<DueTimer>);
 
 impl EventInbox {
     /// Starts pulling.
@@ -63,24 +39,47 @@ impl EventInbox {
         let created = topology::created_at(&bus, topology::EVENTS).await?;
         let deliver =
             move |bus: &Bus, message: &jetstream::Message| event_delivery(bus, message, created);
-        Ok(Self(Puller::start(bus, &topology::ROUTER, deliver)))
+        Ok(Self(Puller::start(bus, topology::router(), deliver)))
     }
 
     /// Whether events come.
     pub fn health(&self) -> InboxHealth {
-        self.0.health.borrow().clone()
+        self.0.health()
     }
 }
 
 impl WorkInbox {
-    /// Starts pulling the work items of the pool `default`.
-    pub fn open(bus: Bus) -> Self {
-        Self(Puller::start(bus, &topology::WORK, work_delivery))
+    /// Starts pulling the work items of a pool. Its consumer is made when no
+    /// host of the pool has been here before.
+    pub fn open(bus: Bus, pool: &PoolName) -> Self {
+        Self(Puller::start(bus, topology::work(pool), work_delivery))
     }
 
     /// Whether work items come.
     pub fn health(&self) -> InboxHealth {
-        self.0.health.borrow().clone()
+        self.0.health()
+    }
+}
+
+impl TimerInbox {
+    /// Starts pulling.
+    pub fn open(bus: Bus) -> Self {
+        Self(Puller::start(bus, topology::timers(), timer_delivery))
+    }
+
+    /// Whether due timers come.
+    pub fn health(&self) -> InboxHealth {
+        self.0.health()
+    }
+}
+
+impl Inbox<DueTimer> for TimerInbox {
+    fn next(&self) -> BoxFuture<'_, Delivery<DueTimer>> {
+        Box::pin(self.0.next())
+    }
+
+    fn pause(&self, paused: bool) {
+        self.0.pause(paused);
     }
 }
 
@@ -88,104 +87,19 @@ impl Inbox<ArrivedEvent> for EventInbox {
     fn next(&self) -> BoxFuture<'_, Delivery<ArrivedEvent>> {
         Box::pin(self.0.next())
     }
+
+    fn pause(&self, paused: bool) {
+        self.0.pause(paused);
+    }
 }
 
 impl Inbox<WorkItem> for WorkInbox {
     fn next(&self) -> BoxFuture<'_, Delivery<WorkItem>> {
         Box::pin(self.0.next())
     }
-}
 
-struct Puller<T> {
-    deliveries: Mutex<mpsc::Receiver<Delivery<T>>>,
-    health: watch::Receiver<InboxHealth>,
-    _task: Task,
-}
-
-impl<T: Send + 'static> Puller<T> {
-    fn start(
-        bus: Bus,
-        consumer: &'static topology::Consumer,
-        deliver: impl Fn(&Bus, &jetstream::Message) -> Option<Delivery<T>> + Send + Sync + 'static,
-    ) -> Self {
-        let (sender, deliveries) = mpsc::channel(PREFETCH);
-        let starting = InboxHealth::Dead {
-            reason: "not started yet".to_owned(),
-        };
-        let (health_sender, health) = watch::channel(starting);
-        let task = spawn(async move {
-            loop {
-                let reason = pull(&bus, consumer, &deliver, &sender, &health_sender).await;
-                if sender.is_closed() || bus.is_closing() {
-                    return;
-                }
-                tracing::warn!(
-                    consumer = consumer.name,
-                    reason,
-                    "consumer lost, making it again"
-                );
-                health_sender.send_replace(InboxHealth::Dead { reason });
-                tokio::time::sleep(REVIVE_DELAY).await;
-                bus.connected().await;
-            }
-        });
-        Self {
-            deliveries: Mutex::new(deliveries),
-            health,
-            _task: task,
-        }
-    }
-
-    async fn next(&self) -> Delivery<T> {
-        match self.deliveries.lock().await.recv().await {
-            Some(delivery) => delivery,
-            // The task ends only with us.
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Pulls until something is wrong, and says what.
-async fn pull<T>(
-    bus: &Bus,
-    consumer: &topology::Consumer,
-    deliver: &impl Fn(&Bus, &jetstream::Message) -> Option<Delivery<T>>,
-    sender: &mpsc::Sender<Delivery<T>>,
-    health: &watch::Sender<InboxHealth>,
-) -> String {
-    let mut connection = bus.changes();
-    let pulled: consumer::PullConsumer = match topology::ensure_consumer(bus, consumer).await {
-        Ok(pulled) => pulled,
-        Err(error) => return error.to_string(),
-    };
-    let messages = pulled
-        .stream()
-        .max_messages_per_batch(PREFETCH)
-        .expires(PULL_EXPIRES)
-        .heartbeat(HEARTBEAT)
-        .messages()
-        .await;
-    let mut messages = match messages {
-        Ok(messages) => messages,
-        Err(error) => return error.to_string(),
-    };
-    health.send_replace(InboxHealth::Alive);
-    loop {
-        // A pull is gone with its connection; missed heartbeats would tell, but late.
-        let next = tokio::select! {
-            next = messages.next() => next,
-            _ = connection.changed() => return "the connection was lost".to_owned(),
-        };
-        let message = match next {
-            None => return "the server ended the pull".to_owned(),
-            Some(Err(error)) => return error.to_string(),
-            Some(Ok(message)) => message,
-        };
-        if let Some(delivery) = deliver(bus, &message)
-            && sender.send(delivery).await.is_err()
-        {
-            return "nobody takes deliveries".to_owned();
-        }
+    fn pause(&self, paused: bool) {
+        self.0.pause(paused);
     }
 }
 
@@ -225,6 +139,25 @@ fn work_delivery(bus: &Bus, message: &jetstream::Message) -> Option<Delivery<Wor
         item: WorkItem { run },
         receipt: Arc::new(receipt),
     })
+}
+
+fn timer_delivery(bus: &Bus, message: &jetstream::Message) -> Option<Delivery<DueTimer>> {
+    let receipt = MessageReceipt::new(bus, message)?;
+    let due = timer::decode(&message.payload);
+    match (subject::parse_timer_due(&message.subject), due) {
+        (Some(run), Ok(due)) => Some(Delivery {
+            item: DueTimer { run, due },
+            receipt: Arc::new(receipt),
+        }),
+        (None, _) => {
+            tracing::error!(subject = %message.subject, "timer on a subject that names no run");
+            None
+        }
+        (Some(run), Err(reason)) => {
+            tracing::error!(%run, reason, "timer that cannot be read");
+            None
+        }
+    }
 }
 
 /// Settles one message.

@@ -2,12 +2,12 @@
 
 use infraflow_core::event::Event;
 use infraflow_core::limits::EVENT_DATA;
-use infraflow_core::ports::{BoxFuture, EventPublisher, PublishError, Sequence};
+use infraflow_core::ports::{BoxFuture, EventPublisher, PublishError, Sequence, StoreError};
 
 use crate::connect::Bus;
 use crate::reply::{self, NotStored};
-use crate::subject;
 use crate::wire::event;
+use crate::{subject, topology};
 
 /// Publishes events as a host.
 #[derive(Debug, Clone)]
@@ -55,5 +55,14 @@ impl Publisher {
 impl EventPublisher for Publisher {
     fn publish<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<Sequence, PublishError>> {
         Box::pin(self.publish_event(event))
+    }
+
+    fn newest(&self) -> BoxFuture<'_, Result<Sequence, StoreError>> {
+        Box::pin(async move {
+            topology::last_sequence(&self.bus, topology::EVENTS)
+                .await
+                .map(Sequence)
+                .map_err(|error| StoreError(error.to_string()))
+        })
     }
 }

@@ -20,13 +20,16 @@ struct ReplyError {
 }
 
 /// Why the server did not store a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotStored {
     /// The subject's last sequence is another one.
+    #[error("somebody else changed it first")]
     WrongSequence,
     /// The stream is full, and said so.
+    #[error("the stream is full")]
     Full,
     /// Anything else: whether it is stored is unknown.
+    #[error("{0}")]
     Unknown(String),
 }
 

@@ -1,5 +1,6 @@
 //! How the server and its streams are.
 
+use infraflow_core::Timestamp;
 use infraflow_core::id::RunId;
 use infraflow_core::ports::Sequence;
 use serde_json::Value;
@@ -84,7 +85,7 @@ impl Bus {
         if self.fill(topology::EVENTS).await?.percent() <= 80 {
             return Ok(0);
         }
-        let floor = topology::ack_floor(self, &topology::ROUTER).await?;
+        let floor = topology::ack_floor(self, &topology::router()).await?;
         topology::purge_below(self, topology::EVENTS, floor + 1).await
     }
 
@@ -94,7 +95,7 @@ impl Bus {
     /// # Errors
     /// When the server does not answer.
     pub async fn events_done(&self) -> Result<Sequence, TopologyError> {
-        topology::ack_floor(self, &topology::ROUTER)
+        topology::ack_floor(self, &topology::router())
             .await
             .map(Sequence)
     }
@@ -106,6 +107,35 @@ impl Bus {
     pub async fn remove_events(&self, last: Sequence) -> Result<(), TopologyError> {
         topology::purge_below(self, topology::EVENTS, last.0 + 1).await?;
         Ok(())
+    }
+
+    /// Removes the log lines of a run.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn remove_logs_of(&self, run: RunId) -> Result<(), TopologyError> {
+        topology::purge_subject(self, topology::LOGS, &subject::logs(run)).await
+    }
+
+    /// Removes the dead letters that came before a moment, and returns how many
+    /// went.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn remove_dead_before(&self, time: Timestamp) -> Result<u64, TopologyError> {
+        // The server does not understand years that are far away.
+        let time = time.min(Timestamp::now());
+        let first = match self.first_since(topology::DEAD, time).await {
+            Ok(Some(first)) => first,
+            Ok(None) => Sequence(topology::last_sequence(self, topology::DEAD).await? + 1),
+            Err(error) => {
+                return Err(TopologyError::Api {
+                    what: "dead letters".to_owned(),
+                    reason: error.to_string(),
+                });
+            }
+        };
+        topology::purge_below(self, topology::DEAD, first.0).await
     }
 
     /// Removes a run's journal. Its event must have gone before.

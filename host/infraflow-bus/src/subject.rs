@@ -5,7 +5,7 @@
 //! a wildcard or a space.
 
 use infraflow_core::event::{Event, EventData};
-use infraflow_core::id::{RunId, StepId, UserName, WorkflowName};
+use infraflow_core::id::{PoolName, RunId, StepId, UserName, WorkflowName};
 use infraflow_core::run::RecordKind;
 
 /// Subjects of events that hosts publish.
@@ -24,6 +24,8 @@ pub const DEAD: &str = "infraflow.dead";
 pub const AUDIT: &str = "infraflow.audit";
 /// Subjects of requests to the hosts.
 pub const RPC: &str = "infraflow.rpc";
+/// Subjects of timers.
+pub const TIMER: &str = "infraflow.timer";
 /// Subjects of notices.
 pub const NOTICE: &str = "infraflow.notice";
 
@@ -147,6 +149,11 @@ pub fn record(run: RunId, kind: &RecordKind) -> String {
     }
 }
 
+/// The subjects of the work items of a pool.
+pub fn wakes(pool: &PoolName) -> String {
+    format!("{RUN}.*.wake.{pool}")
+}
+
 /// Every subject of a run's journal.
 pub fn journal(run: RunId) -> String {
     format!("{RUN}.{run}.>")
@@ -189,6 +196,42 @@ pub fn parse_rpc(subject: &str) -> Option<(UserName, &str)> {
     Some((UserName::new(user).ok()?, verb))
 }
 
+/// The subject that holds the timer of a run.
+pub fn timer_set(run: RunId) -> String {
+    format!("{TIMER}.set.run.{run}")
+}
+
+/// The subject that a run's timer goes to when it is due.
+pub fn timer_due(run: RunId) -> String {
+    format!("{TIMER}.due.run.{run}")
+}
+
+/// The run of a due timer's subject.
+pub fn parse_timer_due(subject: &str) -> Option<RunId> {
+    let run = subject.strip_prefix(TIMER)?.strip_prefix(".due.run.")?;
+    run.parse().ok()
+}
+
+/// The subject of an audit entry. Each part of the action is a token of its
+/// own, so that a filter can name `*.runs.>`.
+pub fn audit(actor: &str, action: &str) -> String {
+    let action: Vec<String> = action.split('.').map(name_token).collect();
+    format!("{AUDIT}.{}.{}", name_token(actor), action.join("."))
+}
+
+/// One key of a bucket for any text, as [`token`]; buckets take no `%`.
+pub fn key(text: &str) -> String {
+    token(text).replace('%', "=")
+}
+
+/// The text that a key stands for; `None` when [`key`] makes no such key.
+pub fn unkey(key: &str) -> Option<String> {
+    if key.contains('%') {
+        return None;
+    }
+    untoken(&key.replace('=', "%"))
+}
+
 /// The subject of a notice about a run.
 pub fn notice(run: RunId, what: &str) -> String {
     format!("{NOTICE}.run.{run}.{what}")
@@ -197,7 +240,6 @@ pub fn notice(run: RunId, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use infraflow_core::id::PoolName;
     use proptest::prelude::*;
 
     #[test]
@@ -273,7 +315,33 @@ mod tests {
         );
     }
 
+    #[test]
+    fn timers_and_audit_entries() {
+        let run: RunId = "00000000000000000000000001".parse().unwrap();
+        assert_eq!(parse_timer_due(&timer_due(run)), Some(run));
+        for bad in [
+            timer_set(run),
+            format!("{}.more", timer_due(run)),
+            "infraflow.timer.due.run.x".to_owned(),
+        ] {
+            assert_eq!(parse_timer_due(&bad), None, "{bad}");
+        }
+        assert_eq!(
+            audit("user:ann", "runs.cancel"),
+            "infraflow.audit.user%3Aann.runs.cancel"
+        );
+        assert_eq!(audit("a b", "x..>"), "infraflow.audit.a%20b.x.%.%3E");
+    }
+
     proptest! {
+        #[test]
+        fn any_text_is_one_key(text in "\\PC{0,40}|[\\x00-\\x7f]{0,20}") {
+            let key = key(&text);
+            prop_assert!(!key.is_empty());
+            prop_assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=".contains(&b)));
+            prop_assert_eq!(unkey(&key), Some(text));
+        }
+
         #[test]
         fn any_text_is_one_token(text in "\\PC{0,40}|[\\x00-\\x7f]{0,20}") {
             let token = token(&text);

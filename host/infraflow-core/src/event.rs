@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EventId, EventSource, EventType, UserName, WorkflowName};
+use crate::id::{EventId, EventSource, EventType, InvalidName, RunId, UserName, WorkflowName};
 use crate::{Json, JsonMap, Timestamp};
 
 /// The type of a push to a branch.
@@ -72,6 +72,8 @@ pub enum Actor {
     Publisher,
     /// The host itself.
     Host,
+    /// A run, of a newer event, that takes the place of an older one.
+    Run(RunId),
 }
 
 impl fmt::Display for Actor {
@@ -81,6 +83,7 @@ impl fmt::Display for Actor {
             Self::Git { provider, login } => write!(f, "{provider}:{login}"),
             Self::Publisher => f.write_str("publisher"),
             Self::Host => f.write_str("host"),
+            Self::Run(run) => write!(f, "run:{run}"),
         }
     }
 }
@@ -93,6 +96,10 @@ impl std::str::FromStr for Actor {
             Some(("user", name)) => UserName::new(name)
                 .map(Self::User)
                 .map_err(|error| error.to_string()),
+            Some(("run", run)) => run
+                .parse()
+                .map(Self::Run)
+                .map_err(|error: InvalidName| error.to_string()),
             Some((provider, login)) => {
                 let provider = Provider::from_name(provider)
                     .ok_or_else(|| format!("`{provider}` is not a git provider"))?;

@@ -202,6 +202,19 @@ texts! {
     /// What kind of event it is (CloudEvents 1.0 `type`), for example
     /// `git.push`.
     EventType, "event type", 256, "1 to 256 bytes without control characters";
+    /// A lock's name: what a workflow's `lock` renders to, or
+    /// `workflow:<name>` for its `concurrency`.
+    LockName, "lock name", 200, "1 to 200 bytes without control characters";
+}
+
+impl LockName {
+    /// How the names of locks behind `concurrency` begin, and no others.
+    pub const OF_WORKFLOW: &'static str = "workflow:";
+
+    /// The lock behind a workflow's own `concurrency`.
+    pub fn of_workflow(workflow: &WorkflowName) -> Self {
+        Self(format!("{}{workflow}", Self::OF_WORKFLOW).into())
+    }
 }
 
 /// A run's identity: a hash of project, source, event and workflow.

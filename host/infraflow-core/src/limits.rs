@@ -131,6 +131,36 @@ pub const RETRY_ATTEMPTS: u32 = 100;
 /// Longest delay between attempts.
 pub const RETRY_DELAY: Duration = Duration::from_secs(86_400);
 
+/// A delay up to this is waited for by the host that has the run; during a
+/// longer one the run holds nothing. Waking a run costs two records and a trip
+/// through the work queue, about a millisecond.
+pub const PARK_AFTER: Duration = Duration::from_secs(5);
+
+/// Longest time that a run waits for a person or a lock; then it ends `failed`.
+pub const PARKED_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// Longest `wait` of a step.
+pub const WAIT_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+/// Most locks of one workflow, its `concurrency` included.
+pub const LOCKS: usize = 16;
+
+/// Most runs at once that a workflow's `concurrency` may allow. Who has a lock
+/// stands in one value in NATS, beside the runs that wait for it.
+pub const CONCURRENCY: u32 = 1_000;
+
+/// Most runs that wait for one lock; the next one ends `failed`. The queue of a
+/// lock is one value in NATS, which holds at most 1 MiB.
+pub const LOCK_WAITERS: usize = 10_000;
+
+/// How long a host's lease lasts unless the configuration says otherwise: how
+/// long a dead host's runs wait until another host takes them over.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// How long a run whose files lie on a host that is gone waits for that host;
+/// then it ends `interrupted`.
+pub const WORKSPACE_GRACE: Duration = Duration::from_secs(3_600);
+
 /// Most claims of a run in a row without a finished attempt between them; one
 /// more ends the run as poisoned: something in it kills its hosts.
 pub const CLAIMS_WITHOUT_PROGRESS: u32 = 5;

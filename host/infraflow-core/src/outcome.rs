@@ -172,15 +172,18 @@ pub enum RunOutcome {
     Cancelled,
     /// A step was interrupted and may not be tried again.
     Interrupted,
+    /// It did nothing: a run of a newer event has or wants its lock.
+    Skipped,
 }
 
 impl RunOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Succeeded,
         Self::Failed,
         Self::Cancelled,
         Self::Interrupted,
+        Self::Skipped,
     ];
 
     /// Its name, as in `run.outcome`.
@@ -190,6 +193,7 @@ impl RunOutcome {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
         }
     }
 
@@ -231,6 +235,7 @@ pub fn of_plugin_error(
         LastCall::Refused(CallError::Unavailable(_) | CallError::Unsupported(_)) => {
             AttemptOutcome::CouldNotStart
         }
+        LastCall::Refused(CallError::Interrupted(_)) => AttemptOutcome::Interrupted,
         LastCall::Refused(
             CallError::Invalid(_) | CallError::NotFound(_) | CallError::Internal(_),
         )
@@ -258,6 +263,10 @@ mod tests {
             (
                 LastCall::Refused(CallError::Unavailable("no jail".into())),
                 "could_not_start",
+            ),
+            (
+                LastCall::Refused(CallError::Interrupted("the lease ran out".into())),
+                "interrupted",
             ),
             (
                 LastCall::Refused(CallError::NotFound("site.yml".into())),

@@ -2,10 +2,10 @@
 //! workflow nor the outputs. Built from `RUNS` at any time.
 
 use crate::Timestamp;
-use crate::id::{Digest, RunId, StepId, WorkflowName};
+use crate::id::{Digest, HostName, LockName, PoolName, RunId, StepId, WorkflowName};
 use crate::outcome::RunOutcome;
 use crate::ports::Sequence;
-use crate::run::{AttemptNext, Entry, Parking, RecordEnvelope};
+use crate::run::{AttemptEnd, AttemptNext, Entry, Parking, RecordEnvelope};
 
 /// One run, as a list shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,20 @@ pub struct RunSummary {
     pub actor: String,
     /// Why it ended as it did. Empty when it succeeded or has not ended.
     pub reason: String,
+    /// The pool whose hosts execute it.
+    pub pool: PoolName,
+    /// Its place in queues.
+    pub order: Sequence,
+    /// Whether it needs locks.
+    pub has_locks: bool,
+    /// When it goes on by itself, or ends: of one that waits.
+    pub wakes_at: Option<Timestamp>,
+    /// When its last record was written.
+    pub changed_at: Timestamp,
+    /// The host that alone has its files.
+    pub pinned_to: Option<HostName>,
+    /// The run that it was made of: its files are needed while this one runs.
+    pub origin: Option<RunId>,
 }
 
 /// Where a run is, in one word.
@@ -49,10 +63,17 @@ pub enum SummaryState {
         /// The step.
         step: StepId,
     },
-    /// It waits for a person.
+    /// It waits for a person, or for the end of a `wait`.
     Waiting {
         /// The step in question.
         step: StepId,
+        /// Whether a person is asked.
+        asks: bool,
+    },
+    /// It waits for a lock.
+    Blocked {
+        /// The lock.
+        lock: LockName,
     },
     /// It is over.
     Ended(RunOutcome),
@@ -66,20 +87,23 @@ impl SummaryState {
             Self::Running { .. } => "running",
             Self::Retrying { .. } => "retrying",
             Self::Waiting { .. } => "waiting",
+            Self::Blocked { .. } => "blocked",
             Self::Ended(outcome) => outcome.name(),
         }
     }
 
     /// Every name.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 10] = [
         "queued",
         "running",
         "retrying",
         "waiting",
+        "blocked",
         "succeeded",
         "failed",
         "cancelled",
         "interrupted",
+        "skipped",
     ];
 
     /// Whether the run is over.
@@ -107,6 +131,18 @@ impl RunSummary {
             event_subject: birth.event.subject.clone(),
             actor: birth.event.actor.to_string(),
             reason: String::new(),
+            pool: birth.pool.clone(),
+            order: birth.order,
+            has_locks: !birth.locks.is_empty(),
+            wakes_at: None,
+            changed_at: record.at,
+            pinned_to: birth
+                .origin
+                .as_ref()
+                .and_then(|origin| origin.workspace.as_ref())
+                .filter(|place| place.stored.is_none())
+                .map(|place| place.host.clone()),
+            origin: birth.origin.as_ref().map(|origin| origin.run),
         };
         summary.fold(record);
         Some(summary)
@@ -114,6 +150,7 @@ impl RunSummary {
 
     /// Takes a further record in.
     pub fn fold(&mut self, record: &RecordEnvelope) {
+        self.changed_at = record.at;
         for entry in &record.entries {
             self.fold_entry(entry, record.at);
         }
@@ -124,34 +161,69 @@ impl RunSummary {
             return;
         }
         match entry {
-            Entry::Claimed(_) => self.state = SummaryState::Running { step: None },
-            Entry::Released { .. } | Entry::Answered { .. } => self.state = SummaryState::Queued,
+            Entry::Claimed(_) | Entry::WaitEnded { .. } => {
+                self.state = SummaryState::Running { step: None }
+            }
+            Entry::Released { .. } | Entry::Answered { .. } | Entry::Woken { .. } => {
+                self.state = SummaryState::Queued;
+                self.wakes_at = None;
+            }
             Entry::AttemptStarted { step, .. } => {
                 self.state = SummaryState::Running {
                     step: Some(step.clone()),
                 };
             }
-            Entry::AttemptEnded(end) => {
-                if let AttemptNext::RetryAt(_) = end.next {
-                    self.state = SummaryState::Retrying {
-                        step: end.step.clone(),
-                    };
-                }
+            Entry::AttemptEnded(end) => self.fold_attempt(end),
+            Entry::WaitStarted { step, .. } => {
+                self.state = SummaryState::Waiting {
+                    step: step.clone(),
+                    asks: false,
+                };
             }
-            Entry::Parked {
-                parking: Parking::Question { step },
-            } => {
-                self.state = SummaryState::Waiting { step: step.clone() };
+            Entry::Parked(parked) => {
+                self.wakes_at = Some(parked.until);
+                self.state = parked_state(&parked.parking);
             }
             Entry::Ended { outcome, reason } => {
                 self.state = SummaryState::Ended(*outcome);
                 self.ended_at = Some(at);
+                self.wakes_at = None;
                 self.reason.clone_from(reason);
             }
             Entry::Created(_)
             | Entry::StepSkipped { .. }
             | Entry::StepUnstartable { .. }
+            | Entry::LockAcquired { .. }
             | Entry::StopRequested { .. } => {}
         }
     }
+
+    fn fold_attempt(&mut self, end: &AttemptEnd) {
+        if let AttemptNext::RetryAt(_) = end.next {
+            self.state = SummaryState::Retrying {
+                step: end.step.clone(),
+            };
+        }
+        if let Some(place) = &end.workspace {
+            self.pinned_to = place.stored.is_none().then(|| place.host.clone());
+        }
+    }
 }
+
+fn parked_state(parking: &Parking) -> SummaryState {
+    match parking {
+        Parking::Question { step } => SummaryState::Waiting {
+            step: step.clone(),
+            asks: true,
+        },
+        Parking::Wait { step } => SummaryState::Waiting {
+            step: step.clone(),
+            asks: false,
+        },
+        Parking::Retry { step } => SummaryState::Retrying { step: step.clone() },
+        Parking::Lock { lock } => SummaryState::Blocked { lock: lock.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -284,6 +284,14 @@ impl Template {
         matches!(self, Self::Literal(_))
     }
 
+    /// The text, when it is one without templates.
+    pub fn literal_text(&self) -> Option<&str> {
+        match self {
+            Self::Literal(value) => value.as_str(),
+            _ => None,
+        }
+    }
+
     /// Renders it.
     ///
     /// # Errors

@@ -35,6 +35,10 @@ pub enum CallError {
     /// A tool could not be started or talked to; what and why.
     #[error("{0}")]
     Unavailable(String),
+    /// The host has lost its right to run tools; what that did to this one. The
+    /// attempt was interrupted, and nobody is to blame.
+    #[error("{0}")]
+    Interrupted(String),
     /// This host does not have the call, or not in this form; its name.
     #[error("{0} is not supported yet")]
     Unsupported(String),

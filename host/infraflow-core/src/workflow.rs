@@ -2,11 +2,13 @@
 //! checks it again.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use crate::Timestamp;
 use crate::id::{Digest, EnvironmentName, PoolName, ProjectName, StageName, StepId, WorkflowName};
 use crate::inputs::InputSpec;
 use crate::plugin::PluginRef;
@@ -36,6 +38,11 @@ pub struct Workflow {
     pub environment: EnvironmentName,
     /// The hosts that may execute its runs.
     pub pool: PoolName,
+    /// Names of locks that a run holds from its first step to its end; each
+    /// renders to a text.
+    pub locks: Vec<Template>,
+    /// How many runs at once, and what a run does that finds no place.
+    pub concurrency: Concurrency,
     /// What it does, in order. At least one, each with at least one step.
     pub stages: Vec<Stage>,
 }
@@ -53,7 +60,10 @@ impl Workflow {
 
     /// The plugins that it names, each once, sorted.
     pub fn plugins(&self) -> Vec<PluginRef> {
-        let mut plugins: Vec<PluginRef> = self.steps().map(|step| step.uses.clone()).collect();
+        let mut plugins: Vec<PluginRef> = self
+            .steps()
+            .filter_map(|step| step.action.plugin().cloned())
+            .collect();
         plugins.sort();
         plugins.dedup();
         plugins
@@ -265,7 +275,50 @@ pub struct Stage {
     pub steps: Vec<Step>,
 }
 
-/// A step: one plugin, called with some inputs.
+/// A workflow's `concurrency`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Concurrency {
+    /// Most runs of the workflow at once. Unset: as many as there are.
+    pub max: Option<NonZeroU32>,
+    /// What a run does when a lock is taken.
+    pub on_conflict: OnConflict,
+}
+
+/// What a run does when a lock that it needs is taken. Which run is newer goes
+/// by the position of its event in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnConflict {
+    /// It waits; older events come first.
+    #[default]
+    Queue,
+    /// Only the run of the newest event waits; older ones that wait, or come
+    /// late, end `skipped`.
+    Skip,
+    /// It cancels the runs of older events that have the lock or wait for it; a
+    /// run of an older event that comes late ends `skipped`.
+    CancelRunning,
+}
+
+impl OnConflict {
+    /// Every policy.
+    pub const ALL: [Self; 3] = [Self::Queue, Self::Skip, Self::CancelRunning];
+
+    /// Its name in a workflow.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Skip => "skip",
+            Self::CancelRunning => "cancel_running",
+        }
+    }
+
+    /// The policy of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+}
+
+/// A step: something to do, once.
 #[derive(Debug, Clone)]
 pub struct Step {
     /// Its id, unique in the workflow.
@@ -281,10 +334,109 @@ pub struct Step {
     /// What happens when an attempt was interrupted and its end is unknown.
     /// Unset: `Retry` for a plugin that says it is idempotent, else `Fail`.
     pub on_interrupt: Option<OnInterrupt>,
-    /// The plugin.
-    pub uses: PluginRef,
-    /// Its input.
-    pub with: Template,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// It calls a plugin.
+    Plugin {
+        /// The plugin.
+        uses: PluginRef,
+        /// Its input.
+        with: Template,
+    },
+    /// It waits; meanwhile the run holds nothing but its locks.
+    Wait(Wait),
+}
+
+impl Action {
+    /// The plugin that it calls.
+    pub fn plugin(&self) -> Option<&PluginRef> {
+        match self {
+            Self::Plugin { uses, .. } => Some(uses),
+            Self::Wait(_) => None,
+        }
+    }
+
+    /// What it does, in a word, for lists: the plugin, or `wait`.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Plugin { uses, .. } => uses.to_string(),
+            Self::Wait(_) => "wait".to_owned(),
+        }
+    }
+}
+
+/// How long a `wait` takes.
+#[derive(Debug, Clone)]
+pub enum Wait {
+    /// So long, from the moment when the step begins.
+    For(Duration),
+    /// Until a moment: a text that renders to RFC 3339. One in the past does
+    /// not wait.
+    Until(Template),
+}
+
+impl Wait {
+    /// The moment that a rendered `until` names.
+    ///
+    /// # Errors
+    /// When it is not RFC 3339, the only form that is taken: a date alone, or a
+    /// time without an offset, would be another moment for each reader.
+    pub fn moment(text: &str) -> Result<Timestamp, InvalidMoment> {
+        let refused = || InvalidMoment {
+            value: text.chars().take(80).collect(),
+        };
+        if !is_rfc_3339(text) {
+            return Err(refused());
+        }
+        text.parse().map_err(|_| refused())
+    }
+}
+
+/// Whether a text has the form of RFC 3339; whether there is such a day or hour
+/// is not looked at.
+fn is_rfc_3339(text: &str) -> bool {
+    let has_form = |text: &str, form: &str| {
+        text.len() == form.len()
+            && text
+                .bytes()
+                .zip(form.bytes())
+                .all(|(byte, wanted)| match wanted {
+                    b'0' => byte.is_ascii_digit(),
+                    b'+' => matches!(byte, b'+' | b'-'),
+                    _ => byte == wanted,
+                })
+    };
+    let Some((moment, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else {
+        return false;
+    };
+    let offset = match rest.strip_prefix('.') {
+        Some(fraction) => {
+            let offset = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+            let digits = fraction.len() - offset.len();
+            // Further digits are finer than any clock here.
+            if !(1..=9).contains(&digits) {
+                return false;
+            }
+            offset
+        }
+        None => rest,
+    };
+    has_form(moment, "0000-00-00T00:00:00") && (offset == "Z" || has_form(offset, "+00:00"))
+}
+
+/// A text that does not name a moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{value}` is not a moment: expected RFC 3339, like `2027-03-01T08:00:00Z` or `2027-03-01T08:00:00+01:00`"
+)]
+pub struct InvalidMoment {
+    /// The text, cut to 80 characters.
+    pub value: String,
 }
 
 /// What happens to a step whose attempt was interrupted.
@@ -318,8 +470,10 @@ pub(crate) mod samples {
             timeout: limits::STEP_TIMEOUT,
             retry: RetryPolicy::default(),
             on_interrupt: None,
-            uses: uses.parse().unwrap(),
-            with: Template::Literal(Json::Object(crate::JsonMap::new())),
+            action: Action::Plugin {
+                uses: uses.parse().unwrap(),
+                with: Template::Literal(Json::Object(crate::JsonMap::new())),
+            },
         }
     }
 
@@ -354,6 +508,8 @@ pub(crate) mod samples {
                 project: ProjectName::default_project(),
                 environment: EnvironmentName::default_environment(),
                 pool: PoolName::default_pool(),
+                locks: vec![],
+                concurrency: Concurrency::default(),
                 stages: vec![Stage {
                     name: StageName::new("main").unwrap(),
                     steps: self.steps,
@@ -419,6 +575,40 @@ mod tests {
         }
         for bad in ["", "a..b", ".a", "a.>.b", "a*", "a b", "a.>b"] {
             assert!(SubjectPattern::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn moments() {
+        for (text, expected) in [
+            ("2027-03-01T08:00:00Z", "2027-03-01T08:00:00Z"),
+            ("2027-03-01T08:00:00+01:00", "2027-03-01T07:00:00Z"),
+            ("2027-03-01T08:00:00.25-00:30", "2027-03-01T08:30:00.25Z"),
+        ] {
+            assert_eq!(
+                Wait::moment(text).map(|at| at.to_string()),
+                Ok(expected.to_owned())
+            );
+        }
+        for bad in [
+            "",
+            "tomorrow",
+            "2027-03-01",
+            "08:00",
+            "2027-03-01T08:00:00",
+            "2027-03-01 08:00:00Z",
+            "2027-03-01T08:00Z",
+            "20270301T080000Z",
+            "2027-02-30T08:00:00Z",
+            "2027-03-01T25:00:00Z",
+            "2027-03-01T08:00:00.Z",
+            "2027-03-01T08:00:00.1234567890Z",
+            "2027-03-01T08:00:00+0100",
+            "2027-03-01T08:00:00+01:00[Europe/Rome]",
+            "2027-03-01T08:00:00Zé",
+            "2027-03-01T08:00:0é",
+        ] {
+            assert!(Wait::moment(bad).is_err(), "{bad}");
         }
     }
 }

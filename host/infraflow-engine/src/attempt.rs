@@ -17,6 +17,7 @@ use infraflow_core::run::{AttemptReport, Birth, LogFacts, Run, StartAttempt};
 use infraflow_core::{Json, JsonMap};
 
 use crate::engine::Shared;
+use crate::files::Files;
 use crate::sabotage::{self, Break};
 use crate::stop::{Stopped, Stopper};
 
@@ -27,9 +28,9 @@ const STOP_PATIENCE: Duration =
 
 /// What an attempt needs to know of its run.
 pub(crate) struct Spec {
-    key: LogKey,
-    start: StartAttempt,
-    birth: Arc<Birth>,
+    pub(crate) key: LogKey,
+    pub(crate) start: StartAttempt,
+    pub(crate) birth: Arc<Birth>,
     event_text: Arc<str>,
 }
 
@@ -81,6 +82,30 @@ async fn execute(
     stopper: Stopper,
     stopped: Arc<Stopped>,
 ) -> AttemptReport {
+    tokio::select! {
+        () = shared.membership.until_may_act() => {}
+        reason = stopped.stopped() => return stopped_early(reason),
+    }
+    let lapses = shared.membership.lapses();
+    let files = Files::new(shared, &spec);
+    if let Err(error) = files.prepare().await {
+        return could_not_start(format!("the run's files: {error}"));
+    }
+    let mut report = attempt(shared, &spec, stopper, stopped).await;
+    if report.outcome != AttemptOutcome::Succeeded && shared.membership.has_lapsed_since(lapses) {
+        report.outcome = AttemptOutcome::Interrupted;
+        "this host lost touch with NATS and ended its tools".clone_into(&mut report.message);
+    }
+    report.workspace = files.keep().await;
+    report
+}
+
+async fn attempt(
+    shared: &Shared,
+    spec: &Spec,
+    stopper: Stopper,
+    stopped: Arc<Stopped>,
+) -> AttemptReport {
     let log = shared.ports.logs.open(spec.key.clone());
     let facts = Arc::new(ToolFacts::default());
     let Some(permissions) = shared.permissions_of(spec.start.component) else {
@@ -98,7 +123,7 @@ async fn execute(
         workflow: spec.birth.workflow.clone(),
         project: spec.birth.project.clone(),
         environment: spec.birth.environment.clone(),
-        step: spec.key.step,
+        step: spec.key.step.clone(),
         attempt: spec.key.attempt,
         event_source: spec.birth.event.source_name.clone(),
         event_commit: spec.birth.event.commit.clone(),
@@ -111,8 +136,8 @@ async fn execute(
     };
     let call = PluginCall {
         component: spec.start.component,
-        input: spec.start.input,
-        event: spec.event_text,
+        input: spec.start.input.clone(),
+        event: spec.event_text.clone(),
         limits: PluginLimits::default(),
         scope,
         tools: shared.ports.tools.clone(),
@@ -221,6 +246,7 @@ fn finish(
         not_granted: report.not_granted,
         leaked_handles,
         log,
+        workspace: None,
     }
 }
 
@@ -257,13 +283,22 @@ fn secret_within(value: &Json, mask: &MaskSet) -> Option<String> {
 }
 
 fn could_not_start(message: String) -> AttemptReport {
+    nothing_ran(AttemptOutcome::CouldNotStart, message)
+}
+
+fn stopped_early(reason: StopReason) -> AttemptReport {
+    nothing_ran(reason.outcome(), "it was ended before it began".to_owned())
+}
+
+fn nothing_ran(outcome: AttemptOutcome, message: String) -> AttemptReport {
     AttemptReport {
-        outcome: AttemptOutcome::CouldNotStart,
+        outcome,
         message,
         outputs: None,
         not_granted: vec![],
         leaked_handles: false,
         log: LogFacts::default(),
+        workspace: None,
     }
 }
 

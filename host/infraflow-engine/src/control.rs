@@ -1,20 +1,28 @@
-//! What people ask for: to see runs, to start, cancel and answer.
+//! What people ask for: to see runs, to start, cancel and answer them, to take
+//! locks away, to drain hosts. What changes something is audited.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use infraflow_core::event::{Actor, Event, EventData, TRIGGER};
-use infraflow_core::id::{EventId, EventSource, EventType, RunId, StepId, UserName, WorkflowName};
-use infraflow_core::ports::{PublishError, Sequence};
-use infraflow_core::run::{Answer, RecordEnvelope, Refusal, Request, Run};
+use infraflow_core::id::{
+    EventId, EventSource, EventType, HostName, LockName, RunId, StepId, UserName, WorkflowName,
+};
+use infraflow_core::ports::{AuditEntry, AuditPhase, LockStoreError, PublishError, Sequence};
+use infraflow_core::run::{Answer, RecordEnvelope, Request, Run};
+use infraflow_core::summary::SummaryState;
 use infraflow_core::workflow::Filter;
-use infraflow_core::{Json, JsonMap};
+use infraflow_core::{Json, JsonMap, Timestamp};
+use serde_json::json;
 
 use crate::engine::Engine;
-use crate::executor::{LoadError, NotAppended, Nudge, load};
+use crate::executor::{LoadError, load};
+use crate::index::ListedRun;
+use crate::locks;
+use crate::requests::{RequestError, request};
 
-/// Tries to append a request before it gives up: each one lost to somebody
-/// else's record.
-const REQUEST_TRIES: usize = 20;
+pub use crate::locks::LockView;
+pub use crate::repeat::Repeat;
 
 /// Why a request was refused.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +156,7 @@ impl Engine {
         })
     }
 
-    fn no_workflow(&self, wanted: &WorkflowName) -> String {
+    pub(crate) fn no_workflow(&self, wanted: &WorkflowName) -> String {
         let current = self.shared.catalog.current();
         let names: Vec<&str> = current
             .entries
@@ -174,21 +182,18 @@ impl Engine {
         }
     }
 
-    /// Cancels a run, in whatever state it is.
+    /// Cancels a run, in whatever state it is. When this returns the run has
+    /// ended, or the host that has it finds the request in its journal, whatever
+    /// happens to either host.
     ///
     /// # Errors
     /// When it has ended, or NATS does not answer.
     pub async fn cancel_run(&self, run: RunId, user: &UserName) -> Result<(), ControlError> {
-        let actor = Actor::User(user.clone());
-        if self
-            .shared
-            .live
-            .nudge(run, Nudge::Cancel(actor.clone()))
-            .is_ok()
-        {
-            return Ok(());
-        }
-        self.append_request(run, &Request::Cancel { actor }).await
+        let request = Request::Cancel {
+            actor: Actor::User(user.clone()),
+        };
+        let act = Act::new(user, "runs.cancel", run);
+        self.audited(act, self.append_request(run, &request)).await
     }
 
     /// Answers what a run asks.
@@ -202,61 +207,189 @@ impl Engine {
         answer: Answer,
         user: &UserName,
     ) -> Result<(), ControlError> {
-        let actor = Actor::User(user.clone());
-        self.append_request(
-            run,
-            &Request::Answer {
-                step,
-                answer,
-                actor,
-            },
-        )
-        .await
+        let act = Act::new(user, "runs.answer", run)
+            .with(json!({ "step": step.as_str(), "answer": answer.name() }));
+        let request = Request::Answer {
+            step,
+            answer,
+            actor: Actor::User(user.clone()),
+        };
+        self.audited(act, self.append_request(run, &request)).await
     }
 
-    async fn append_request(&self, run: RunId, request: &Request) -> Result<(), ControlError> {
-        for _ in 0..REQUEST_TRIES {
-            let (loaded, last) = load(&self.shared, run).await.map_err(not_loaded)?;
-            let now = self.shared.ports.clock.now();
-            let decision = loaded.request(request.clone(), now).map_err(refused)?;
-            if decision.entries.is_empty() {
-                return Ok(());
-            }
-            let record =
-                self.shared
-                    .appender
-                    .record(&decision.next, decision.entries, decision.wakes, now);
-            match self
-                .shared
-                .appender
-                .append(&self.shared, &record, last)
-                .await
-            {
-                Ok(_) => {
-                    // Its host hears of it from the feed; one that is here at once.
-                    drop(self.shared.live.nudge(run, Nudge::Look));
-                    return Ok(());
-                }
-                Err(NotAppended::Conflict) => {}
-                Err(NotAppended::TooLarge) => {
-                    return Err(ControlError::Invalid("the request is too large".to_owned()));
-                }
-                Err(NotAppended::GivenUp) => {
-                    return Err(ControlError::Unavailable("the host shuts down".to_owned()));
-                }
-            }
+    async fn append_request(&self, run: RunId, what: &Request) -> Result<(), ControlError> {
+        request(&self.shared, run, what, Timestamp::MIN)
+            .await
+            .map(drop)
+            .map_err(not_requested)
+    }
+
+    /// All locks that a run has or waits for.
+    ///
+    /// # Errors
+    /// When NATS does not answer.
+    pub async fn locks(&self) -> Result<Vec<LockView>, ControlError> {
+        locks::list(&self.shared).await.map_err(no_lock_store)
+    }
+
+    /// The place of a run in the queue of the lock that it waits for, from 1.
+    pub fn queue_position(&self, listed: &ListedRun) -> Option<usize> {
+        let summary = &listed.summary;
+        match &summary.state {
+            SummaryState::Blocked { lock } => Some(locks::position(
+                &self.shared,
+                lock,
+                summary.order,
+                summary.id,
+            )),
+            _ => None,
         }
-        Err(ControlError::Conflict(
-            "the run's journal changes too fast: try again".to_owned(),
-        ))
+    }
+
+    /// Takes a lock away from the runs that have it, or from one of them, and
+    /// wakes the next. The runs go on: this is for a person who knows better.
+    ///
+    /// # Errors
+    /// When nobody has it, or NATS does not answer.
+    pub async fn release_lock(
+        &self,
+        name: &LockName,
+        run: Option<RunId>,
+        user: &UserName,
+    ) -> Result<Vec<RunId>, ControlError> {
+        let act = Act::new(user, "locks.release", name)
+            .with(json!({ "run": run.map(|run| run.to_string()) }));
+        let work = async {
+            let lock = self.shared.ports.locks.read(name).await;
+            let holders = lock.map_err(no_lock_store)?.state.holders;
+            let gone: HashSet<RunId> = holders
+                .iter()
+                .map(|holder| holder.run)
+                .filter(|holder| run.is_none_or(|run| run == *holder))
+                .collect();
+            if gone.is_empty() {
+                return Err(ControlError::NotFound(match run {
+                    None => format!("nobody has lock `{name}`"),
+                    Some(run) => format!("run {run} does not have lock `{name}`"),
+                }));
+            }
+            locks::give_back(&self.shared, name, &gone)
+                .await
+                .map_err(no_lock_store)?;
+            Ok(gone.into_iter().collect())
+        };
+        self.audited(act, work).await
+    }
+
+    /// Asks a host to take no new runs, or to take some again. What it works on
+    /// it gives back when the attempts have ended. Survives its restart.
+    ///
+    /// # Errors
+    /// When there is no such host, or NATS does not answer.
+    pub async fn drain_host(
+        &self,
+        host: &HostName,
+        draining: bool,
+        user: &UserName,
+    ) -> Result<(), ControlError> {
+        let action = if draining {
+            "host.drain"
+        } else {
+            "host.undrain"
+        };
+        let work = async {
+            let hosts = self.hosts();
+            if !hosts.iter().any(|known| known.card.host == *host) {
+                let names: Vec<&str> = hosts.iter().map(|h| h.card.host.as_str()).collect();
+                return Err(ControlError::NotFound(format!(
+                    "there is no host `{host}`: there are `{}`",
+                    names.join("`, `")
+                )));
+            }
+            if let Some(leases) = &self.shared.ports.leases {
+                let set = leases.hosts.set_draining(host, draining).await;
+                set.map_err(|error| ControlError::Unavailable(error.to_string()))?;
+            }
+            if *host == self.shared.config.host {
+                self.shared.set_drained(draining);
+            }
+            Ok(())
+        };
+        self.audited(Act::new(user, action, host), work).await
+    }
+
+    /// Does what a person asked for, written down before and after.
+    pub(crate) async fn audited<T>(
+        &self,
+        act: Act,
+        work: impl Future<Output = Result<T, ControlError>>,
+    ) -> Result<T, ControlError> {
+        let mut entry = AuditEntry {
+            act: self.shared.appender.nonce(),
+            actor: Actor::User(act.user),
+            action: act.action.to_owned(),
+            object: act.object,
+            detail: act.detail,
+            at: self.shared.ports.clock.now(),
+            phase: AuditPhase::Intent,
+        };
+        let written = self.shared.ports.audit.write(&entry).await;
+        written.map_err(|error| {
+            ControlError::Unavailable(format!("not done, for it cannot be audited: {error}"))
+        })?;
+        let result = work.await;
+        entry.at = self.shared.ports.clock.now();
+        entry.phase = match &result {
+            Ok(_) => AuditPhase::Done,
+            Err(error) => AuditPhase::Refused {
+                reason: error.to_string(),
+            },
+        };
+        if let Err(error) = self.shared.ports.audit.write(&entry).await {
+            tracing::error!(action = entry.action, object = entry.object, %error, "result not audited");
+        }
+        result
     }
 }
 
-fn refused(refusal: Refusal) -> ControlError {
-    ControlError::Conflict(refusal.to_string())
+/// What a person asks for, as it is audited.
+pub(crate) struct Act {
+    user: UserName,
+    action: &'static str,
+    object: String,
+    detail: Json,
 }
 
-fn not_loaded(error: LoadError) -> ControlError {
+impl Act {
+    pub(crate) fn new(user: &UserName, action: &'static str, object: impl ToString) -> Self {
+        Self {
+            user: user.clone(),
+            action,
+            object: object.to_string(),
+            detail: Json::Null,
+        }
+    }
+
+    pub(crate) fn with(self, detail: Json) -> Self {
+        Self { detail, ..self }
+    }
+}
+
+fn no_lock_store(error: LockStoreError) -> ControlError {
+    ControlError::Unavailable(error.to_string())
+}
+
+fn not_requested(error: RequestError) -> ControlError {
+    match error {
+        RequestError::Load(error) => not_loaded(error),
+        RequestError::Refused(refusal) => ControlError::Conflict(refusal.to_string()),
+        RequestError::TooLarge => ControlError::Invalid(error.to_string()),
+        RequestError::Busy => ControlError::Conflict(error.to_string()),
+        RequestError::GivenUp => ControlError::Unavailable(error.to_string()),
+    }
+}
+
+pub(crate) fn not_loaded(error: LoadError) -> ControlError {
     match error {
         LoadError::Missing => ControlError::NotFound(error.to_string()),
         LoadError::Read(_) | LoadError::Version(_) | LoadError::Illegal(_) => {

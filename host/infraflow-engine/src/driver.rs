@@ -13,18 +13,22 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use infraflow_core::Timestamp;
 use infraflow_core::event::Actor;
-use infraflow_core::id::StepId;
+use infraflow_core::id::{LockName, StepId};
 use infraflow_core::limits::STEP_OUTPUT;
+use infraflow_core::lock::LockAnswer;
 use infraflow_core::outcome::AttemptOutcome;
 use infraflow_core::ports::{BoxFuture, Receipt, Sequence, StopReason};
 use infraflow_core::run::{
-    AttemptReport, Decision, Effect, Entry, Input, Phase, Run, StartAttempt, StopKind, Then,
+    AttemptReport, Decision, Effect, Entry, Input, Parking, Phase, Run, StartAttempt, StopKind,
+    Then,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::attempt::{self, AttemptDone};
 use crate::engine::Shared;
-use crate::executor::{ALIVE_INTERVAL, NotAppended, Nudge, Reservation, fold_all, settle};
+use crate::executor::{ALIVE_INTERVAL, NotAppended, Nudge, Reservation, done, fold_all, settle};
+use crate::locks;
+use crate::requests::{followed, set_timer};
 use crate::sabotage::{self, Break};
 use crate::stop::{Stopper, stopper};
 
@@ -50,9 +54,14 @@ pub(crate) struct Driver {
     reservation: Reservation,
     receipts: Vec<Arc<dyn Receipt>>,
     attempts: FuturesUnordered<BoxFuture<'static, AttemptDone>>,
+    /// The lock that was asked for.
+    asking: Option<BoxFuture<'static, (LockName, LockAnswer)>>,
     stoppers: HashMap<StepId, Stopper>,
     event_text: Arc<str>,
     look_at: Option<Timestamp>,
+    /// A moment that has certainly passed, whatever the clock says: it may have
+    /// been set back while this slept.
+    not_before: Timestamp,
     alive_at: tokio::time::Instant,
     draining: bool,
     _place: OwnedSemaphorePermit,
@@ -61,6 +70,7 @@ pub(crate) struct Driver {
 /// What happened next.
 enum Happening {
     Attempt(AttemptDone),
+    Lock(LockName, LockAnswer),
     Nudge(Nudge),
     Due,
     Alive,
@@ -85,9 +95,11 @@ impl Driver {
             reservation,
             receipts: vec![],
             attempts: FuturesUnordered::new(),
+            asking: None,
             stoppers: HashMap::new(),
             event_text,
             look_at: None,
+            not_before: Timestamp::MIN,
             alive_at: tokio::time::Instant::now() + ALIVE_INTERVAL,
             draining,
             _place: place,
@@ -101,7 +113,20 @@ impl Driver {
         // Whatever still runs of a run that is not ours any more ends here:
         // dropping an attempt kills its tools.
         self.attempts.clear();
+        self.asking = None;
         settle(std::mem::take(&mut self.receipts), &end).await;
+        // One that waits may have been woken already: that work item is a new one.
+        let is_over = matches!(self.run.phase(), Phase::Ended { .. });
+        for receipt in self.reservation.close() {
+            if is_over {
+                done(&receipt).await;
+            } else {
+                receipt.later(Duration::ZERO).await;
+            }
+        }
+        if matches!(end, End::Settled) {
+            follow(&self.shared, &self.run).await;
+        }
     }
 
     async fn drive_to_end(&mut self, effects: Vec<Effect>) -> End {
@@ -129,6 +154,7 @@ impl Driver {
         let wait = due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
         tokio::select! {
             Some(done) = self.attempts.next() => Happening::Attempt(done),
+            (lock, answer) = asked(&mut self.asking) => Happening::Lock(lock, answer),
             Some(nudge) = self.reservation.mailbox.recv() => Happening::Nudge(nudge),
             () = sleep(wait) => Happening::Due,
             () = tokio::time::sleep_until(self.alive_at), if !self.receipts.is_empty() => Happening::Alive,
@@ -138,12 +164,9 @@ impl Driver {
     async fn handle(&mut self, happening: Happening) -> Result<(), End> {
         match happening {
             Happening::Attempt(done) => self.attempt_ended(done).await,
-            Happening::Nudge(Nudge::Cancel(actor)) => {
-                self.commit(Input::Stop {
-                    kind: StopKind::Cancel,
-                    actor,
-                })
-                .await
+            Happening::Lock(lock, answer) => {
+                self.asking = None;
+                self.commit(Input::LockAnswered { lock, answer }).await
             }
             Happening::Nudge(Nudge::Look) => {
                 self.read_foreign().await?;
@@ -166,6 +189,10 @@ impl Driver {
                 self.stop_attempts(StopReason::Interrupt);
                 Ok(())
             }
+            Happening::Nudge(Nudge::Fence) => {
+                self.stop_attempts(StopReason::Interrupt);
+                Ok(())
+            }
             Happening::Due => self.due().await,
             Happening::Alive => {
                 self.alive_at = tokio::time::Instant::now() + ALIVE_INTERVAL;
@@ -178,7 +205,13 @@ impl Driver {
     }
 
     async fn due(&mut self) -> Result<(), End> {
-        self.look_at = None;
+        if let Some(due) = self
+            .look_at
+            .take()
+            .filter(|due| *due <= self.run.deadline())
+        {
+            self.not_before = self.not_before.max(due);
+        }
         let is_late = self.shared.ports.clock.now() >= self.run.deadline();
         if is_late && self.run.stop().is_none() {
             return self
@@ -233,7 +266,7 @@ impl Driver {
     async fn commit(&mut self, input: Input) -> Result<(), End> {
         let mut input = input;
         loop {
-            let now = self.shared.ports.clock.now();
+            let now = self.shared.ports.clock.now().max(self.not_before);
             let decision = match self.run.decide(input.clone(), now) {
                 Ok(decision) => decision,
                 Err(refusal) => {
@@ -245,6 +278,7 @@ impl Driver {
                 self.accept(decision, self.last);
                 return Ok(());
             }
+            set_timer(&self.shared, &decision.next).await;
             let record = self.shared.appender.record(
                 &decision.next,
                 decision.entries.clone(),
@@ -325,6 +359,15 @@ impl Driver {
                 Effect::Start(start) => self.start(start),
                 Effect::Stop(reason) => self.stop_attempts(reason),
                 Effect::LookAt(due) => self.look_at = Some(due),
+                // Asked already.
+                Effect::AskLock(_) if self.asking.is_some() => {}
+                Effect::AskLock(spec) => {
+                    let (shared, run) = (self.shared.clone(), self.run.clone());
+                    self.asking = Some(Box::pin(async move {
+                        let answer = locks::ask(&shared, &run, &spec).await;
+                        (spec.name, answer)
+                    }));
+                }
             }
         }
     }
@@ -357,9 +400,14 @@ impl Driver {
                     "reason": reason,
                 }),
             ),
-            Phase::Parked(_) => (
+            Phase::Waiting { parked, .. } => (
                 "waiting",
-                serde_json::json!({ "run": self.run.id().to_string() }),
+                serde_json::json!({
+                    "run": self.run.id().to_string(),
+                    "workflow": self.run.birth().workflow.as_str(),
+                    "for": parked.parking.to_string(),
+                    "until": parked.until.to_string(),
+                }),
             ),
             Phase::Runnable | Phase::Claimed(_) => return,
         };
@@ -376,6 +424,25 @@ impl Driver {
             );
         }
         self.shared.ports.notices.notice(self.run.id(), what, body);
+    }
+}
+
+/// What is to be done after the record that ended or parked a run.
+async fn follow(shared: &Arc<Shared>, run: &Run) {
+    followed(shared, run).await;
+    if let Phase::Waiting { parked, .. } = run.phase()
+        && let Parking::Lock { lock } = &parked.parking
+    {
+        locks::look_again(shared, run.id(), lock).await;
+    }
+}
+
+async fn asked(
+    asking: &mut Option<BoxFuture<'static, (LockName, LockAnswer)>>,
+) -> (LockName, LockAnswer) {
+    match asking {
+        Some(asking) => asking.await,
+        None => std::future::pending().await,
     }
 }
 

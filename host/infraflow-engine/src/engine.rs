@@ -6,37 +6,58 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use infraflow_core::Timestamp;
 use infraflow_core::grant::Permissions;
-use infraflow_core::id::{Digest, HostName, Incarnation, SecretName, SourceName};
+use infraflow_core::id::{Digest, HostName, Incarnation, PoolName, SecretName, SourceName};
 use infraflow_core::plugin::PluginCatalog;
 use infraflow_core::ports::{
-    ArrivedEvent, Clock, EventPublisher, FeedItem, Inbox, Journals, LogBook, Notices, Plugins,
-    RunFeed, Secrets, Tools, WorkItem, WorkflowStore,
+    ArrivedEvent, Audit, Clock, DueTimer, EventPublisher, FeedItem, HostCard, Inbox, Journals,
+    Locks, LogBook, Notices, Plugins, RunFeed, Secrets, Timers, Tools, WorkItem, WorkflowStore,
+    WorkspaceStore,
 };
 use infraflow_core::run::Writer;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::catalog::{Catalog, Parse};
 use crate::executor::{Admission, Appender, LiveRuns, Nudge};
 use crate::index::RunIndex;
+use crate::membership::{self, HostView, LeasePorts, Membership, Tenancy};
 use crate::sabotage::{self, Break};
 use crate::task::{Task, spawn};
-use crate::{executor, router};
+use crate::{executor, router, sweep, timers};
 
 /// Events that are being turned into runs at the same time. More wait in
 /// memory or on the server.
 const INTAKE: usize = 1_024;
 
+/// Due timers that are handled at the same time.
+const WAKING: usize = 64;
+
 /// How long the host waits after it has interrupted its attempts before it
 /// leaves unrecorded what is not recorded.
 const INTERRUPT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long giving the lease back may take.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The outside.
 pub struct Ports {
     /// Events.
     pub events: Arc<dyn Inbox<ArrivedEvent>>,
-    /// Work items.
-    pub work: Arc<dyn Inbox<WorkItem>>,
+    /// Work items, of each pool of this host.
+    pub work: Vec<Arc<dyn Inbox<WorkItem>>>,
+    /// Timers that are due.
+    pub due: Arc<dyn Inbox<DueTimer>>,
+    /// Sets timers.
+    pub timers: Arc<dyn Timers>,
+    /// The locks of runs.
+    pub locks: Arc<dyn Locks>,
+    /// Files of runs.
+    pub workspaces: Arc<dyn WorkspaceStore>,
+    /// Where acts of people are written down.
+    pub audit: Arc<dyn Audit>,
+    /// Other hosts, where there may be some.
+    pub leases: Option<LeasePorts>,
     /// Journals.
     pub journals: Arc<dyn Journals>,
     /// Every record of every run.
@@ -68,6 +89,14 @@ pub struct EngineConfig {
     pub host: HostName,
     /// Its life: a random number drawn at its start.
     pub incarnation: Incarnation,
+    /// Whether other hosts use the same NATS account.
+    pub tenancy: Tenancy,
+    /// The pools whose runs it executes. At least one.
+    pub pools: Vec<PoolName>,
+    /// How long a run whose files lie on a host that is gone waits for it.
+    pub workspace_grace: Duration,
+    /// When it started.
+    pub started_at: Timestamp,
     /// Runs that it works on at the same time.
     pub runs_active: usize,
     /// Sources whose code is trusted.
@@ -86,18 +115,75 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) appender: Appender,
     pub(crate) intake: Arc<Semaphore>,
+    /// Timers that are being handled.
+    pub(crate) waking: Arc<Semaphore>,
     plugins: ArcSwap<PluginCatalog>,
     journals_full: AtomicBool,
     /// Bytes that new runs may take in the store of journals until it is looked
     /// at again.
     journals_room: AtomicU64,
+    pub(crate) membership: Membership,
+    pub(crate) renew_now: Notify,
+    pub(crate) sweep_now: Notify,
+    /// It shuts down.
     draining: watch::Sender<bool>,
+    /// An operator wants it to take nothing new.
+    drained: watch::Sender<bool>,
     give_up: watch::Sender<bool>,
 }
 
 impl Shared {
+    /// Whether it takes nothing new: it shuts down, or an operator says so.
     pub(crate) fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        *self.draining.borrow() || *self.drained.borrow()
+    }
+
+    /// Takes nothing new, or something again, as an operator says.
+    pub(crate) fn set_drained(&self, drained: bool) {
+        if self.drained.send_replace(drained) == drained {
+            return;
+        }
+        tracing::info!(drained, "an operator changed whether this host takes runs");
+        self.ports.events.pause(drained);
+        self.ports.due.pause(drained);
+        for work in &self.ports.work {
+            work.pause(drained);
+        }
+        if drained {
+            self.nudge_all(|| Nudge::Drain);
+        } else {
+            self.sweep_now.notify_one();
+        }
+        self.renew_now.notify_one();
+    }
+
+    pub(crate) fn nudge_all(&self, nudge: impl Fn() -> Nudge) {
+        for run in self.live.ids() {
+            // A run that does not listen is at its end.
+            drop(self.live.nudge(run, nudge()));
+        }
+    }
+
+    /// What this host says of itself.
+    pub(crate) fn card(&self) -> HostCard {
+        let lease = match self.config.tenancy {
+            Tenancy::Sole => Duration::ZERO,
+            Tenancy::Leased(lease) => lease,
+        };
+        HostCard {
+            host: self.config.host.clone(),
+            life: self.config.incarnation,
+            pools: self.config.pools.clone(),
+            lease,
+            draining: self.is_draining(),
+            started_at: self.config.started_at,
+            runs_active: self.live.count(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    pub(crate) fn serves(&self, pool: &PoolName) -> bool {
+        self.config.pools.contains(pool)
     }
 
     /// Takes room for a new run, if there is some. What is left over belongs to
@@ -149,6 +235,10 @@ pub enum Readiness {
     JournalsFull,
     /// It shuts down.
     Draining,
+    /// An operator wants it to take nothing new.
+    Drained,
+    /// NATS has not confirmed its lease for too long: it begins no effects.
+    NoLease,
 }
 
 /// The engine. Dropping it ends its tasks at once; [`Engine::shutdown`] ends
@@ -183,10 +273,15 @@ impl Engine {
             admission: Admission::new(config.runs_active),
             appender: Appender::new(writer, u64::from_be_bytes(nonce), give_up.subscribe()),
             intake: Arc::new(Semaphore::new(INTAKE)),
+            waking: Arc::new(Semaphore::new(WAKING)),
             plugins: ArcSwap::from_pointee(plugins),
             journals_full: AtomicBool::new(false),
             journals_room: AtomicU64::new(u64::MAX),
+            membership: Membership::new(config.tenancy, config.host.clone(), ports.clock.clone()),
+            renew_now: Notify::new(),
+            sweep_now: Notify::new(),
             draining: watch::Sender::new(false),
+            drained: watch::Sender::new(false),
             give_up,
             ports,
             config,
@@ -206,13 +301,21 @@ impl Engine {
     pub fn start(&self) {
         let shared = || self.shared.clone();
         let catalog = shared();
-        let tasks = vec![
+        let mut tasks = vec![
             spawn(index(shared())),
             spawn(async move { catalog.catalog.follow().await }),
-            spawn(executor::sweep(shared())),
-            spawn(executor::work(shared())),
+            spawn(sweep::claims(shared())),
+            spawn(sweep::waits(shared())),
+            spawn(timers::wake(shared())),
             spawn(router::route(shared())),
         ];
+        for inbox in &self.shared.ports.work {
+            tasks.push(spawn(executor::work(shared(), inbox.clone())));
+        }
+        if let Some(leases) = &self.shared.ports.leases {
+            tasks.push(spawn(membership::renew(shared(), leases.clone())));
+            tasks.push(spawn(membership::watch_hosts(shared(), leases.clone())));
+        }
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
 
@@ -232,8 +335,12 @@ impl Engine {
 
     /// Whether the engine can do its work.
     pub fn readiness(&self) -> Readiness {
-        if self.shared.is_draining() {
+        if *self.shared.draining.borrow() {
             Readiness::Draining
+        } else if *self.shared.drained.borrow() {
+            Readiness::Drained
+        } else if !self.shared.membership.may_act() {
+            Readiness::NoLease
         } else if self.shared.has_full_journals() {
             Readiness::JournalsFull
         } else if self.shared.index.is_caught_up() {
@@ -269,9 +376,10 @@ impl Engine {
     /// on with.
     pub async fn shutdown(&self, grace: Duration) {
         self.shared.draining.send_replace(true);
-        self.nudge_all(|| Nudge::Drain);
+        self.shared.renew_now.notify_one();
+        self.shared.nudge_all(|| Nudge::Drain);
         if !self.is_idle_within(grace).await {
-            self.nudge_all(|| Nudge::Interrupt);
+            self.shared.nudge_all(|| Nudge::Interrupt);
             if !self.is_idle_within(INTERRUPT_PATIENCE).await {
                 tracing::warn!(
                     runs = self.shared.live.count(),
@@ -282,11 +390,44 @@ impl Engine {
         self.shared.give_up.send_replace(true);
     }
 
-    fn nudge_all(&self, nudge: impl Fn() -> Nudge) {
-        for run in self.shared.live.ids() {
-            // A run that does not listen is at its end.
-            drop(self.shared.live.nudge(run, nudge()));
+    /// Gives this host's lease back, once nothing of it runs any more: others
+    /// take over at once what it left.
+    pub async fn leave(&self) {
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        let Some(leases) = &self.shared.ports.leases else {
+            return;
+        };
+        let card = self.shared.card();
+        match tokio::time::timeout(LEAVE_PATIENCE, leases.hosts.leave(&card)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "lease not given back; it runs out"),
+            Err(_) => tracing::warn!("lease not given back; it runs out"),
         }
+    }
+
+    /// Waits until another process is found to run under this host's name.
+    pub async fn conflict(&self) {
+        self.shared.membership.conflict().await;
+    }
+
+    /// Whether this host shares its NATS account with others.
+    pub fn is_shared(&self) -> bool {
+        self.shared.membership.is_shared()
+    }
+
+    /// The hosts, this one included.
+    pub fn hosts(&self) -> Vec<HostView> {
+        let mut hosts = self.shared.membership.hosts();
+        hosts.retain(|host| host.card.host != self.shared.config.host);
+        hosts.push(HostView {
+            card: self.shared.card(),
+            is_alive: true,
+        });
+        hosts.sort_by(|a, b| a.card.host.cmp(&b.card.host));
+        hosts
     }
 
     async fn is_idle_within(&self, limit: Duration) -> bool {

@@ -1,19 +1,20 @@
 //! The runs that this host has, how many it may have, and taking runs over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use infraflow_core::event::Actor;
-use infraflow_core::id::RunId;
-use infraflow_core::ports::{AppendError, ReadError, Receipt, Sequence, WorkItem};
-use infraflow_core::run::{Entry, Input, Phase, RecordEnvelope, Run, Writer};
+use infraflow_core::id::{HostName, RunId};
+use infraflow_core::lease::Standing;
+use infraflow_core::ports::{AppendError, Inbox, ReadError, Receipt, Sequence, WorkItem};
+use infraflow_core::run::{Claim, Entry, Input, Phase, RecordEnvelope, Run, Writer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::catalog::VersionError;
 use crate::driver::{self, Driver};
 use crate::engine::Shared;
+use crate::requests::set_timer;
 use crate::sabotage::{self, Break};
 use crate::task::spawn_bounded;
 
@@ -38,23 +39,21 @@ const APPEND_DELAYS: (Duration, Duration) = (Duration::from_millis(20), Duration
 /// How long a work item is put off that nobody can work on now.
 const PUT_OFF: Duration = Duration::from_secs(10);
 
-/// How often runs are looked for that nobody works on.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-
 /// How often work that takes long shows that it is alive; well below the
 /// server's ack wait of 30 s.
 pub(crate) const ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Something to tell a live run.
 pub(crate) enum Nudge {
-    /// Somebody cancelled it.
-    Cancel(Actor),
     /// Somebody else appended to its journal.
     Look,
     /// The host shuts down: go on until the attempt ends, then give it back.
     Drain,
     /// The host shuts down now.
     Interrupt,
+    /// The host's lease has run out: its attempts end, and whoever has the run
+    /// then says how it goes on.
+    Fence,
     /// A work item of it came: settle it when the run has ended or waits.
     Settle(Arc<dyn Receipt>),
 }
@@ -69,6 +68,7 @@ pub(crate) struct LiveRuns {
 pub(crate) struct Reservation {
     live: Arc<LiveRuns>,
     run: RunId,
+    is_closed: bool,
     pub(crate) mailbox: mpsc::Receiver<Nudge>,
 }
 
@@ -84,6 +84,7 @@ impl LiveRuns {
         Some(Reservation {
             live: self.clone(),
             run,
+            is_closed: false,
             mailbox,
         })
     }
@@ -131,13 +132,33 @@ impl LiveRuns {
     }
 }
 
-impl Drop for Reservation {
-    fn drop(&mut self) {
+impl Reservation {
+    /// Gives the run back to the process, and returns the receipts of work items
+    /// that came too late to be heard.
+    pub(crate) fn close(&mut self) -> Vec<Arc<dyn Receipt>> {
+        if std::mem::replace(&mut self.is_closed, true) {
+            return vec![];
+        }
         self.live
             .runs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.run);
+        self.mailbox.close();
+        let mut late = Vec::new();
+        while let Ok(nudge) = self.mailbox.try_recv() {
+            if let Nudge::Settle(receipt) = nudge {
+                late.push(receipt);
+            }
+        }
+        late
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // What was not heard comes again when its ack wait is over.
+        drop(self.close());
     }
 }
 
@@ -230,6 +251,11 @@ impl Appender {
         }
     }
 
+    /// A number that nothing else of this life has.
+    pub(crate) fn nonce(&self) -> u64 {
+        self.nonces.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// A record of this host.
     pub(crate) fn record(
         &self,
@@ -242,7 +268,7 @@ impl Appender {
             run: run.id(),
             writer: self.writer.clone(),
             epoch: run.epoch(),
-            nonce: self.nonces.fetch_add(1, Ordering::Relaxed),
+            nonce: self.nonce(),
             at,
             wakes,
             entries,
@@ -297,7 +323,7 @@ pub(crate) enum LoadError {
 
 impl LoadError {
     /// Whether it may work later.
-    fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(
             self,
             Self::Read(ReadError::Unavailable(_)) | Self::Version(VersionError::Store(_))
@@ -356,10 +382,11 @@ pub(crate) fn fold_all(
     Ok(())
 }
 
-/// Works through work items. Never returns.
-pub(crate) async fn work(shared: Arc<Shared>) {
+/// Works through the work items of a pool. Never returns.
+pub(crate) async fn work(shared: Arc<Shared>, inbox: Arc<dyn Inbox<WorkItem>>) {
     loop {
-        let delivery = shared.ports.work.next().await;
+        shared.membership.until_may_act().await;
+        let delivery = inbox.next().await;
         if shared.is_draining() {
             delivery.receipt.later(Duration::ZERO).await;
             continue;
@@ -392,50 +419,61 @@ async fn wait_for_place(
     }
 }
 
-/// Takes over the runs that nobody works on any more: at the start those of
-/// earlier lives, later those whose handling here broke off. Never returns.
-///
-/// A pool has one host (the binary sees to that): a claim of another life is the
-/// claim of a dead one.
-pub(crate) async fn sweep(shared: Arc<Shared>) {
-    shared.index.caught_up().await;
-    let mut suspects: HashSet<RunId> = HashSet::new();
-    loop {
-        let mut orphans = HashSet::new();
-        for unfinished in shared.index.claimed() {
-            if !shared.live.has(unfinished.run) {
-                orphans.insert(unfinished);
-            }
+/// Whether a claim is a dead one's, or of this life.
+pub(crate) fn may_take_claim(shared: &Shared, claim: &Claim) -> bool {
+    claim.incarnation == shared.config.incarnation
+        || sabotage::is(Break::NoLeases)
+        || shared.membership.standing(claim).is_gone()
+}
+
+/// What a host may do with a run whose files another host has alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pinned {
+    /// It is this host.
+    Here,
+    /// That host is gone for good.
+    Lost,
+}
+
+impl Shared {
+    /// What this host may do with a run whose files that host has alone;
+    /// nothing, when that host is there or may come back.
+    pub(crate) fn may_take_pinned(&self, host: &HostName) -> Option<Pinned> {
+        if *host == self.config.host {
+            return Some(Pinned::Here);
         }
-        let (mine, others): (Vec<_>, Vec<_>) = orphans
-            .into_iter()
-            .partition(|orphan| orphan.claim.incarnation == shared.config.incarnation);
-        // The index lags a little: one that is still there at the next look has
-        // been dropped.
-        let dropped = mine.iter().filter(|orphan| suspects.contains(&orphan.run));
-        let abandoned: Vec<RunId> = others
-            .iter()
-            .chain(dropped)
-            .map(|orphan| orphan.run)
-            .collect();
-        suspects = mine.iter().map(|orphan| orphan.run).collect();
-        if sabotage::is(Break::NoRecovery) || shared.is_draining() {
-            return;
+        match self.membership.host_standing(host) {
+            Standing::Gone { since } if since >= self.config.workspace_grace => Some(Pinned::Lost),
+            Standing::Gone { .. } | Standing::Alive => None,
         }
-        if !abandoned.is_empty() {
-            tracing::info!(
-                runs = abandoned.len(),
-                "runs that nobody works on are taken over"
-            );
+    }
+
+    /// How this host takes a run, when it may.
+    fn taking(&self, run: &Run) -> Option<Input> {
+        if !self.serves(&run.birth().pool) || !self.membership.may_act() {
+            return None;
         }
-        for run in abandoned {
-            let Some(place) = shared.admission.enter().await else {
-                return;
-            };
-            let shared = shared.clone();
-            spawn_bounded(async move { take_over(shared, run, None, place).await });
+        if let Phase::Claimed(claim) = run.phase()
+            && !may_take_claim(self, claim)
+        {
+            return None;
         }
-        tokio::time::sleep(SWEEP_INTERVAL).await;
+        let (host, incarnation) = (self.config.host.clone(), self.config.incarnation);
+        match run
+            .pinned_to()
+            .map(|host| (host, self.may_take_pinned(host)))
+        {
+            None | Some((_, Some(Pinned::Here))) => Some(Input::Claim { host, incarnation }),
+            Some((_, None)) => None,
+            Some((lost, Some(Pinned::Lost))) => Some(Input::GiveUp {
+                host,
+                incarnation,
+                reason: format!(
+                    "its files were on host `{lost}` alone, which is gone for more than {}",
+                    infraflow_core::duration::display(self.config.workspace_grace)
+                ),
+            }),
+        }
     }
 }
 
@@ -456,33 +494,29 @@ pub(crate) async fn take_over(
         let (loaded, last) = match load(&shared, run).await {
             Ok(loaded) => loaded,
             Err(error) => {
-                tracing::error!(%run, error = %error, "run not loaded");
-                if let Some(receipt) = receipt {
-                    receipt
-                        .later(if error.is_transient() {
-                            PUT_OFF
-                        } else {
-                            PUT_OFF * 6
-                        })
-                        .await;
-                }
+                not_loaded(run, &error, receipt).await;
                 return;
             }
         };
-        if matches!(loaded.phase(), Phase::Ended { .. } | Phase::Parked(_)) {
+        if matches!(loaded.phase(), Phase::Ended { .. } | Phase::Waiting { .. }) {
             if let Some(receipt) = receipt {
                 done(&receipt).await;
             }
             return;
         }
-        let claim = Input::Claim {
-            host: shared.config.host.clone(),
-            incarnation: shared.config.incarnation,
-        };
-        let now = shared.ports.clock.now();
-        let Ok(decision) = loaded.decide(claim, now) else {
+        let Some(taking) = shared.taking(&loaded) else {
+            // Somebody lives who has it, or it waits for the host that has its
+            // files: a work item comes again, and the sweep looks.
+            if let Some(receipt) = receipt {
+                receipt.later(PUT_OFF).await;
+            }
             return;
         };
+        let now = shared.ports.clock.now();
+        let Ok(decision) = loaded.decide(taking, now) else {
+            return;
+        };
+        set_timer(&shared, &decision.next).await;
         let record = shared
             .appender
             .record(&decision.next, decision.entries, decision.wakes, now);
@@ -498,6 +532,18 @@ pub(crate) async fn take_over(
             Err(NotAppended::Conflict) => {}
             Err(NotAppended::TooLarge | NotAppended::GivenUp) => return,
         }
+    }
+}
+
+async fn not_loaded(run: RunId, error: &LoadError, receipt: Option<Arc<dyn Receipt>>) {
+    tracing::error!(%run, error = %error, "run not loaded");
+    if let Some(receipt) = receipt {
+        let delay = if error.is_transient() {
+            PUT_OFF
+        } else {
+            PUT_OFF * 6
+        };
+        receipt.later(delay).await;
     }
 }
 

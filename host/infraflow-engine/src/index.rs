@@ -1,10 +1,11 @@
 //! What is known of every run: a projection of the feed of journals, kept in
 //! memory and built anew at every start.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
-use infraflow_core::id::{RunId, WorkflowName};
+use infraflow_core::Timestamp;
+use infraflow_core::id::{HostName, LockName, PoolName, RunId, WorkflowName};
 use infraflow_core::ports::{FeedItem, Sequence};
 use infraflow_core::run::{Claim, Entry, RecordEnvelope};
 use infraflow_core::summary::{RunSummary, SummaryState};
@@ -21,6 +22,8 @@ struct State {
     runs: HashMap<RunId, Indexed>,
     /// In the order in which they were created.
     by_creation: BTreeMap<Sequence, RunId>,
+    /// Those that have not ended, in the same order.
+    unfinished: BTreeMap<Sequence, RunId>,
 }
 
 struct Indexed {
@@ -48,6 +51,8 @@ pub struct ListedRun {
     pub summary: RunSummary,
     /// Its position: [`RunFilter::before`] of the next page.
     pub position: Sequence,
+    /// The host that has it.
+    pub host: Option<HostName>,
     /// Why its journal cannot be read, when it cannot.
     pub problem: Option<String>,
 }
@@ -59,6 +64,19 @@ pub struct Unfinished {
     pub run: RunId,
     /// Who has it.
     pub claim: Claim,
+    /// The pool whose hosts execute it.
+    pub pool: PoolName,
+}
+
+/// A run that any host of its pool may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// The run.
+    pub run: RunId,
+    /// The pool whose hosts execute it.
+    pub pool: PoolName,
+    /// The host that alone has its files.
+    pub pinned_to: Option<HostName>,
 }
 
 /// A run whose journal may go.
@@ -110,11 +128,18 @@ impl RunIndex {
                 created: sequence,
                 problem: None,
             };
+            if !indexed.summary.state.is_ended() {
+                state.unfinished.insert(sequence, record.run);
+            }
             state.by_creation.insert(sequence, record.run);
             state.runs.insert(record.run, indexed);
         } else if let Some(indexed) = state.runs.get_mut(&record.run) {
             indexed.summary.fold(record);
             indexed.claim = claim_of(indexed.claim.take(), record);
+            let created = indexed.created;
+            if indexed.summary.state.is_ended() {
+                state.unfinished.remove(&created);
+            }
         } else {
             tracing::error!(run = %record.run, "record of a run whose beginning is missing");
         }
@@ -134,22 +159,71 @@ impl RunIndex {
         }
     }
 
+    /// What `pick` makes of the runs that have not ended, oldest first.
+    fn unfinished<T>(&self, pick: impl Fn(&Indexed) -> Option<T>) -> Vec<T> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let runs = state.unfinished.values();
+        runs.filter_map(|run| state.runs.get(run))
+            .filter(|indexed| indexed.problem.is_none())
+            .filter_map(pick)
+            .collect()
+    }
+
     /// Runs that some host has, oldest first.
     pub fn claimed(&self) -> Vec<Unfinished> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state
-            .by_creation
-            .values()
-            .filter_map(|run| state.runs.get(run))
-            .filter(|indexed| indexed.problem.is_none())
-            .filter_map(|indexed| {
-                let claim = indexed.claim.clone()?;
-                Some(Unfinished {
-                    run: indexed.summary.id,
-                    claim,
-                })
+        self.unfinished(|indexed| {
+            Some(Unfinished {
+                run: indexed.summary.id,
+                claim: indexed.claim.clone()?,
+                pool: indexed.summary.pool.clone(),
             })
-            .collect()
+        })
+    }
+
+    /// Runs that wait for a host since before that time, oldest first.
+    pub fn queued_before(&self, time: Timestamp) -> Vec<Queued> {
+        self.unfinished(|indexed| {
+            let summary = &indexed.summary;
+            let is_old = summary.state == SummaryState::Queued && summary.changed_at < time;
+            is_old.then(|| Queued {
+                run: summary.id,
+                pool: summary.pool.clone(),
+                pinned_to: summary.pinned_to.clone(),
+            })
+        })
+    }
+
+    /// Runs that wait, and whose time came before that, oldest first.
+    pub fn due_before(&self, time: Timestamp) -> Vec<RunId> {
+        self.unfinished(|indexed| {
+            let due = indexed.summary.wakes_at?;
+            (due < time).then_some(indexed.summary.id)
+        })
+    }
+
+    /// Runs that wait for a lock, with the lock, oldest first.
+    pub fn blocked(&self) -> Vec<(LockName, RunId)> {
+        self.unfinished(|indexed| match &indexed.summary.state {
+            SummaryState::Blocked { lock } => Some((lock.clone(), indexed.summary.id)),
+            _ => None,
+        })
+    }
+
+    /// How many runs wait for a lock in front of a run.
+    pub fn blocked_before(&self, lock: &LockName, order: Sequence, run: RunId) -> usize {
+        let ahead = self.unfinished(|indexed| {
+            let summary = &indexed.summary;
+            let waits =
+                matches!(&summary.state, SummaryState::Blocked { lock: own } if own == lock);
+            (waits && (summary.order, summary.id) < (order, run)).then_some(())
+        });
+        ahead.len()
+    }
+
+    /// The runs whose files runs that have not ended begin with.
+    pub fn origins(&self) -> HashSet<RunId> {
+        let origins = self.unfinished(|indexed| indexed.summary.origin);
+        origins.into_iter().collect()
     }
 
     /// The oldest runs that have ended and whose events, up to this position, do
@@ -170,11 +244,38 @@ impl RunIndex {
             .collect()
     }
 
+    /// The oldest runs that ended before a time and whose events, up to this
+    /// position, do not come again: their journals may go.
+    pub fn ended_before(
+        &self,
+        time: Timestamp,
+        events_done: Sequence,
+        runs_max: usize,
+    ) -> Vec<Removable> {
+        let needed = self.origins();
+        let mut runs = self.removable(events_done, usize::MAX);
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|removable| {
+            let indexed = state.runs.get(&removable.run);
+            let ended = indexed.and_then(|indexed| indexed.summary.ended_at);
+            ended.is_some_and(|ended| ended < time) && !needed.contains(&removable.run)
+        });
+        runs.truncate(runs_max);
+        runs
+    }
+
+    /// When the oldest run was created that has not ended.
+    pub fn oldest_unfinished(&self) -> Option<Timestamp> {
+        let created = self.unfinished(|indexed| Some(indexed.summary.created_at));
+        created.into_iter().min()
+    }
+
     /// Takes a run out whose journal has been removed.
     pub fn forget(&self, run: RunId) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(indexed) = state.runs.remove(&run) {
             state.by_creation.remove(&indexed.created);
+            state.unfinished.remove(&indexed.created);
         }
     }
 
@@ -246,6 +347,7 @@ fn listed(indexed: &Indexed) -> ListedRun {
     ListedRun {
         summary: indexed.summary.clone(),
         position: indexed.created,
+        host: indexed.claim.as_ref().map(|claim| claim.host.clone()),
         problem: indexed.problem.clone(),
     }
 }

@@ -12,6 +12,7 @@ use infraflow_core::plugin::{PluginRef, ResolvedPlugin};
 use infraflow_core::ports::{ArrivedEvent, DeadReason, Delivery, Receipt, Sequence, Trust};
 use infraflow_core::route::Match;
 use infraflow_core::run::{Birth, BirthEvent, Effect, Entry, Input, Run};
+use infraflow_core::workflow::Workflow;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::catalog::Current;
@@ -33,6 +34,7 @@ pub(crate) async fn route(shared: Arc<Shared>) {
         let Ok(place) = shared.intake.clone().acquire_owned().await else {
             return;
         };
+        shared.membership.until_may_act().await;
         let delivery = shared.ports.events.next().await;
         if !wait_for_room(&shared, &delivery.receipt).await {
             delivery.receipt.later(Duration::ZERO).await;
@@ -169,12 +171,12 @@ async fn create(
     };
     let now = shared.ports.clock.now();
     let (birth, problem) = birth(shared, current, found, event, sequence);
-    let birth = Box::new(birth);
-    let run = Run::new(id, birth.clone(), workflow, now);
-    let place = match problem {
-        Some(_) => None,
-        None if !shared.is_draining() => shared.admission.try_enter().await,
-        None => None,
+    let (run, birth, problem) = with_locks(id, birth, problem, &workflow, now);
+    let may_begin = problem.is_none() && !shared.is_draining() && shared.serves(&birth.pool);
+    let place = if may_begin && shared.membership.may_act() {
+        shared.admission.try_enter().await
+    } else {
+        None
     };
     let beginning = beginning(shared, &run, problem, place.is_some(), now);
     let entries = std::iter::once(Entry::Created(birth))
@@ -211,6 +213,28 @@ async fn create(
             }
         }
         Err(NotAppended::GivenUp) => Created::NotYet,
+    }
+}
+
+/// The run with the locks that it needs; a problem, when they have no names.
+pub(crate) fn with_locks(
+    id: RunId,
+    mut birth: Birth,
+    problem: Option<String>,
+    workflow: &Arc<Workflow>,
+    now: infraflow_core::Timestamp,
+) -> (Run, Box<Birth>, Option<String>) {
+    let make = |birth: &Birth| Run::new(id, Box::new(birth.clone()), workflow.clone(), now);
+    let run = make(&birth);
+    if problem.is_some() || (workflow.locks.is_empty() && workflow.concurrency.max.is_none()) {
+        return (run, Box::new(birth), problem);
+    }
+    match run.wanted_locks() {
+        Ok(locks) => {
+            birth.locks = locks;
+            (make(&birth), Box::new(birth), None)
+        }
+        Err(problem) => (run, Box::new(birth), Some(problem)),
     }
 }
 
@@ -310,11 +334,15 @@ fn birth(
         project: workflow.project.clone(),
         environment: workflow.environment.clone(),
         pool: workflow.pool.clone(),
+        locks: vec![],
+        on_conflict: workflow.concurrency.on_conflict,
+        order: sequence,
+        origin: None,
     };
     (birth, problem.or(missing))
 }
 
-fn resolve(
+pub(crate) fn resolve(
     shared: &Shared,
     wanted: &[PluginRef],
 ) -> (BTreeMap<PluginRef, ResolvedPlugin>, Option<String>) {

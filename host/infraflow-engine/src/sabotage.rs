@@ -22,6 +22,10 @@ pub(crate) enum Break {
     NoMasking,
     /// Promise 9: let lost log lines fail the attempt.
     LostLinesFail,
+    /// Promise 4: let tools of a host live that has lost its lease.
+    NoFencing,
+    /// Promise 4: take runs over from hosts that live.
+    NoLeases,
     /// Promise 12: shut down without recording what was interrupted.
     SilentShutdown,
 }

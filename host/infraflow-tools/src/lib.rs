@@ -20,6 +20,7 @@ pub mod watchdog;
 pub mod workspace;
 
 mod ansible;
+mod boottime;
 mod command;
 mod config;
 mod context;
@@ -35,5 +36,6 @@ mod tasks;
 mod tofu;
 mod variables;
 
+pub use self::boottime::boottime;
 pub use self::config::{CommandSpec, SourceRepo, ToolsConfig};
 pub use self::door::ToolDoor;

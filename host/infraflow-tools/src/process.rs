@@ -106,6 +106,10 @@ impl Processes {
         trust: Trust,
         room: Room,
     ) -> Result<Stand<'a>, CallError> {
+        if !self.watchdog.allows_tools() {
+            // Else the jail's own look would be refused, as if there were none.
+            return Err(interrupted(scope, &SpawnError::Lease));
+        }
         let status = self.jail_status().await;
         let decision = decide(&status, trust).map_err(CallError::Unavailable)?;
         let (walls, places, loose) = match decision {
@@ -232,12 +236,15 @@ impl Stand<'_> {
         let jail = (self.walls == Walls::Jail).then_some((&door.jail, &self.room));
         let running = start(&door.watchdog, jail, spec, launch.stdin)
             .await
-            .map_err(|error| could_not_start(&error))?;
+            .map_err(|error| could_not_start(self.scope, &error))?;
         let limits = (door.settings.grace, door.settings.leaked_handles);
         let ended = running
             .finish(&*self.scope.stop, limits, stdout, stderr)
             .await;
-        let ended = ended.map_err(|error| error.blame(&program))?;
+        let ended = ended.map_err(|error| match error {
+            RunError::Lease => interrupted(self.scope, &error),
+            other => other.blame(&program),
+        })?;
         if ended.leaked_handles {
             self.scope.facts.note_leaked_handles();
         }
@@ -324,9 +331,17 @@ enum StartError {
     Spawn(#[from] SpawnError),
 }
 
-fn could_not_start(error: &StartError) -> CallError {
+/// The end of a lease, noted for the record: whatever the plugin makes of it,
+/// the attempt was interrupted.
+fn interrupted(scope: &ToolScope, error: &dyn std::error::Error) -> CallError {
+    scope.facts.note_lease_ended();
+    CallError::Interrupted(error.to_string())
+}
+
+fn could_not_start(scope: &ToolScope, error: &StartError) -> CallError {
     let text = chain(error);
     match error {
+        StartError::Spawn(SpawnError::Lease) => interrupted(scope, error),
         StartError::Spawn(SpawnError::Watchdog(_)) | StartError::Pipes(_) => {
             CallError::Internal(text)
         }
@@ -413,19 +428,21 @@ struct Ended {
 }
 
 /// Why there is no end to report.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum RunError {
     /// Something before the tool failed.
-    Failed {
-        at: Failure,
-        errno: i32,
-    },
+    #[error("start the tool")]
+    Failed { at: Failure, errno: i32 },
     /// There was no report; what bubblewrap or the shim printed.
-    NoJail {
-        words: String,
-    },
+    #[error("make the jail: {words}")]
+    NoJail { words: String },
     /// The tree does not vanish.
+    #[error("it does not end by KILL")]
     Unkillable,
+    /// The watchdog ended it.
+    #[error("the host's lease ran out, the tool was killed")]
+    Lease,
+    #[error(transparent)]
     Watchdog(WatchdogError),
 }
 
@@ -454,6 +471,7 @@ impl RunError {
                 CallError::Unavailable(format!("the jail for `{program}` cannot be made: {words}"))
             }
             Self::Unkillable => CallError::Internal(format!("`{program}` does not end by KILL")),
+            Self::Lease => CallError::Interrupted(self.to_string()),
             Self::Watchdog(error) => CallError::Internal(chain(&error)),
         }
     }
@@ -505,12 +523,16 @@ impl Running {
                 // With everybody gone the pipes end; take what is in them.
                 let _ = timeout(KILL_WAIT, &mut drained).await;
             }
-            ended.and_then(|end| {
-                gone.map(|()| Ended {
-                    end,
-                    leaked_handles,
+            if child.ended_by_lease() {
+                Err(RunError::Lease)
+            } else {
+                ended.and_then(|end| {
+                    gone.map(|()| Ended {
+                        end,
+                        leaked_handles,
+                    })
                 })
-            })
+            }
         };
         out.finish();
         err.finish();

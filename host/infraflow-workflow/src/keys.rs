@@ -13,16 +13,16 @@ pub(crate) const WORKFLOW: Keys = Keys::new(&[
     "on",
     "inputs",
     "vars",
+    "lock",
+    "concurrency",
     "timeout",
+    "runs_on",
     "project",
     "environment",
     "stages",
 ])
 .later(&[
     "outputs",
-    "lock",
-    "concurrency",
-    "runs_on",
     "permissions",
     "on_success",
     "on_error",
@@ -32,7 +32,16 @@ pub(crate) const WORKFLOW: Keys = Keys::new(&[
     ("steps", "steps stand in a stage, under `stages`"),
     ("triggers", "triggers stand under `on`"),
     ("env", "values for expressions stand under `vars`"),
+    ("locks", "did you mean `lock`?"),
+    ("pool", "did you mean `runs_on`?"),
+    ("max", CONCURRENCY_KEY),
+    ("on_conflict", CONCURRENCY_KEY),
 ]);
+
+const CONCURRENCY_KEY: &str = "it stands under `concurrency`";
+
+/// `concurrency`.
+pub(crate) const CONCURRENCY: Keys = Keys::new(&["max", "on_conflict"]);
 
 /// The kinds of triggers.
 pub(crate) const TRIGGER: Keys = Keys::new(&["git.push", "git.tag", "manual", "event"])
@@ -94,8 +103,8 @@ pub(crate) const STAGE: Keys = Keys::new(&["name", "steps"])
         ("uses", "a plugin is used by a step, under `steps`"),
     ]);
 
-/// What a step does other than calling a plugin; not built.
-pub(crate) const STEP_ACTIONS: &[&str] = &["approve", "call", "wait", "emit", "parallel"];
+/// What a step may do that is not built.
+pub(crate) const STEP_ACTIONS: &[&str] = &["approve", "call", "emit", "parallel"];
 
 /// A step.
 pub(crate) const STEP: Keys = Keys::new(&[
@@ -103,6 +112,7 @@ pub(crate) const STEP: Keys = Keys::new(&[
     "name",
     "uses",
     "with",
+    "wait",
     "when",
     "timeout",
     "retry",
@@ -121,7 +131,6 @@ pub(crate) const STEP: Keys = Keys::new(&[
     "approve",
     "call",
     "inputs",
-    "wait",
     "emit",
     "parallel",
 ])
@@ -130,7 +139,15 @@ pub(crate) const STEP: Keys = Keys::new(&[
     ("if", "did you mean `when`?"),
     ("plugin", "did you mean `uses`?"),
     ("input", "did you mean `with`?"),
+    ("sleep", "did you mean `wait`?"),
+    ("for", WAIT_KEY),
+    ("until", WAIT_KEY),
 ]);
+
+const WAIT_KEY: &str = "it stands under `wait`";
+
+/// `wait`.
+pub(crate) const WAIT: Keys = Keys::new(&["for", "until"]).later(&["event"]);
 
 /// `retry`.
 pub(crate) const RETRY: Keys =

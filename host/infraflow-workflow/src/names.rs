@@ -19,7 +19,7 @@ pub(crate) const EVENT: [&str; 7] = ["id", "source", "type", "time", "subject", 
 /// What `run` holds.
 pub(crate) const RUN: [&str; 3] = ["id", "actor", "created_at"];
 
-/// What `workflow` holds in a step, and in `vars`.
+/// What `workflow` holds in a step, in `vars` and in `lock`.
 pub(crate) const WORKFLOW: [&str; 3] = ["name", "description", "digest"];
 
 /// What `workflow` holds in a trigger's `inputs`.
@@ -35,6 +35,8 @@ pub(crate) enum Place {
     Trigger,
     /// In `vars`.
     Vars,
+    /// In `lock`.
+    Lock,
     /// In the step of this number, from 0.
     Step(usize),
 }
@@ -47,6 +49,15 @@ impl Place {
             Self::Vars => &[
                 "event",
                 "inputs",
+                "run",
+                "workflow",
+                "project",
+                "environment",
+            ],
+            Self::Lock => &[
+                "event",
+                "inputs",
+                "vars",
                 "run",
                 "workflow",
                 "project",
@@ -69,6 +80,7 @@ impl Place {
         match self {
             Self::Trigger => "the `inputs` of a trigger",
             Self::Vars => "`vars`",
+            Self::Lock => "`lock`",
             Self::Step(_) => "a step",
         }
     }
@@ -174,7 +186,7 @@ impl<'d> Names<'d> {
                 name,
                 match place {
                     Place::Trigger => &WORKFLOW_IN_TRIGGER[..],
-                    Place::Vars | Place::Step(_) => &WORKFLOW,
+                    Place::Vars | Place::Lock | Place::Step(_) => &WORKFLOW,
                 },
             ),
             "inputs" => self.check_input(name),
@@ -234,7 +246,7 @@ fn unknown_root(place: Place, root: &str) -> Problem {
     let there = format!("in {} there are {roots}", place.name());
     let problem =
         |kind, message: String| Problem::new(kind, Span::default(), message).expected(&there);
-    if root == "item" {
+    if root == "item" && !matches!(place, Place::Lock) {
         let message = "`item` is not supported yet".to_owned();
         return problem(ProblemKind::NotSupportedYet, message)
             .hint("it belongs to `for_each`, which is not supported yet");
@@ -244,6 +256,9 @@ fn unknown_root(place: Place, root: &str) -> Problem {
         let hint = match place {
             Place::Vars if root == "steps" => {
                 Some("`vars` are computed before the first step: use it in the step's `with`")
+            }
+            Place::Lock => {
+                Some("locks are taken before the first step: name them by what the run begins with")
             }
             _ => None,
         };

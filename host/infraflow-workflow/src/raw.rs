@@ -4,19 +4,22 @@
 //! finds the problems of the others. Keys, types, ranges and words are checked
 //! here; names that refer to something are not.
 
+mod locks;
+mod step;
+
 use std::time::Duration;
 
 use infraflow_core::event::TRIGGER;
-use infraflow_core::id::{EnvironmentName, ProjectName, StageName, StepId, WorkflowName};
+use infraflow_core::id::{EnvironmentName, PoolName, ProjectName, WorkflowName};
 use infraflow_core::limits;
-use infraflow_core::outcome::ATTEMPT_OUTCOMES;
-use infraflow_core::plugin::PluginRef;
-use infraflow_core::retry::{Backoff, RetryPolicy};
-use infraflow_core::workflow::{Filter, OnInterrupt, Patterns, SubjectPattern};
+use infraflow_core::workflow::{Filter, Patterns, SubjectPattern};
 
 use crate::diagnostic::{ProblemKind, listed};
 use crate::keys;
 use crate::read::{Fields, Read, Refused, Value, all};
+
+pub(crate) use locks::RawConcurrency;
+pub(crate) use step::{RawAction, RawStage, RawStep, RawWait};
 
 /// The version of the language.
 const VERSION: &str = "v1";
@@ -30,7 +33,12 @@ pub(crate) struct RawWorkflow<'d> {
     pub(crate) triggers: Read<Vec<Read<RawTrigger<'d>>>>,
     pub(crate) inputs: Option<Value<'d>>,
     pub(crate) vars: Option<Value<'d>>,
+    pub(crate) lock: Option<Value<'d>>,
+    /// What stands under `lock`, each.
+    pub(crate) locks: Read<Vec<Value<'d>>>,
+    pub(crate) concurrency: Read<RawConcurrency<'d>>,
     pub(crate) timeout: Read<Duration>,
+    pub(crate) pool: Read<PoolName>,
     pub(crate) project: Read<ProjectName>,
     pub(crate) environment: Read<EnvironmentName>,
     pub(crate) stages_value: Option<Value<'d>>,
@@ -42,25 +50,6 @@ pub(crate) struct RawTrigger<'d> {
     pub(crate) value: Value<'d>,
     pub(crate) filter: Read<Filter>,
     pub(crate) inputs: Option<Value<'d>>,
-}
-
-pub(crate) struct RawStage<'d> {
-    pub(crate) name_value: Option<Value<'d>>,
-    pub(crate) name: Read<StageName>,
-    pub(crate) steps: Read<Vec<Read<RawStep<'d>>>>,
-}
-
-pub(crate) struct RawStep<'d> {
-    /// What stands under `id`, also when it is no valid id.
-    pub(crate) id_value: Option<Value<'d>>,
-    pub(crate) id: Read<StepId>,
-    pub(crate) label: Read<Option<String>>,
-    pub(crate) when: Option<Value<'d>>,
-    pub(crate) timeout: Read<Duration>,
-    pub(crate) retry: Read<RetryPolicy>,
-    pub(crate) on_interrupt: Read<Option<OnInterrupt>>,
-    pub(crate) uses: Read<PluginRef>,
-    pub(crate) with: Option<Value<'d>>,
 }
 
 /// Reads the parts of a workflow.
@@ -86,12 +75,16 @@ pub(crate) fn workflow(value: Value<'_>) -> Read<RawWorkflow<'_>> {
         triggers: triggers(&fields),
         inputs: fields.get("inputs"),
         vars: fields.get("vars"),
+        lock: fields.get("lock"),
+        locks: fields.or("lock", vec![], one_or_some),
+        concurrency: fields.or("concurrency", RawConcurrency::default(), locks::concurrency),
         timeout: fields.or("timeout", limits::RUN_TIMEOUT, timeout),
+        pool: fields.or("runs_on", PoolName::default_pool(), Value::parse),
         project: fields.or("project", ProjectName::default_project(), Value::parse),
         environment: fields.or("environment", environment, Value::parse),
         stages_value: fields.get("stages"),
         stages: fields.required("stages", |stages| {
-            Ok(some(stages)?.into_iter().map(stage).collect())
+            Ok(some(stages)?.into_iter().map(step::stage).collect())
         }),
     })
 }
@@ -103,10 +96,7 @@ fn triggers<'d>(fields: &Fields<'d>) -> Read<Vec<Read<RawTrigger<'d>>>> {
         let hint = "`on: manual` is for a workflow that people start";
         return Err(fields.missing("on", Some(hint)));
     };
-    let items = match on.node().as_list() {
-        Some(_) => some(on)?,
-        None => on.one_or_items()?,
-    };
+    let items = one_or_some(on)?;
     Ok(items.into_iter().flat_map(triggers_of).collect())
 }
 
@@ -326,10 +316,7 @@ fn checked_patterns(
     value: Value<'_>,
     check: impl Fn(Value<'_>, &str) -> Read<()>,
 ) -> Read<Patterns> {
-    let items = match value.node().as_list() {
-        Some(_) => some(value)?,
-        None => value.one_or_items()?,
-    };
+    let items = one_or_some(value)?;
     let texts = all(items.into_iter().map(|item| {
         let text = item.text()?;
         check(item, text)?;
@@ -340,100 +327,6 @@ fn checked_patterns(
         }
     }))?;
     value.accept(Patterns::compile(texts).map_err(|(_, reason)| reason))
-}
-
-// ---- stages and steps ---------------------------------------------------------
-
-fn stage(value: Value<'_>) -> Read<RawStage<'_>> {
-    let fields = value.fields(&keys::STAGE)?;
-    Ok(RawStage {
-        name_value: fields.get("name"),
-        name: fields.required("name", Value::parse),
-        steps: fields.required("steps", |steps| {
-            Ok(some(steps)?.into_iter().map(step).collect())
-        }),
-    })
-}
-
-fn step(value: Value<'_>) -> Read<RawStep<'_>> {
-    let fields = value.fields(&keys::STEP)?;
-    let uses = match fields.refused_later(keys::STEP_ACTIONS) {
-        // It does something else that is not built: no need to miss `uses`.
-        Some(refused) if fields.get("uses").is_none() => Err(refused),
-        _ => fields.required("uses", Value::parse),
-    };
-    Ok(RawStep {
-        id_value: fields.get("id"),
-        id: fields.required("id", Value::parse),
-        label: fields.optional("name", Value::owned_text),
-        when: fields.get("when"),
-        timeout: fields.or("timeout", limits::STEP_TIMEOUT, timeout),
-        retry: fields.or("retry", RetryPolicy::default(), retry),
-        on_interrupt: fields.optional("on_interrupt", on_interrupt),
-        uses,
-        with: fields.get("with"),
-    })
-}
-
-fn on_interrupt(value: Value<'_>) -> Read<OnInterrupt> {
-    value.choice(&[
-        ("retry", OnInterrupt::Retry),
-        ("fail", OnInterrupt::Fail),
-        ("ask", OnInterrupt::Ask),
-    ])
-}
-
-fn retry(value: Value<'_>) -> Read<RetryPolicy> {
-    let fields = value.fields(&keys::RETRY)?;
-    let default = RetryPolicy::default();
-    let delays = Duration::ZERO..=limits::RETRY_DELAY;
-    let attempts = fields.required("attempts", |v| v.whole(1..=limits::RETRY_ATTEMPTS));
-    let delay = fields.or("delay", default.delay, |v| v.duration(delays.clone()));
-    let backoff = fields.or("backoff", default.backoff, |v| {
-        v.choice(&[
-            ("constant", Backoff::Constant),
-            ("exponential", Backoff::Exponential),
-        ])
-    });
-    let max_delay = fields.optional("max_delay", |v| v.duration(delays.clone()));
-    let jitter = fields.or("jitter", default.jitter, |v| v.decimal(0.0..=1.0));
-    let on = fields.optional("on", |v| v.one_or_each(retried_outcome));
-    let delay = delay?;
-    let max_delay = match max_delay? {
-        Some(longest) if longest < delay => {
-            let value = fields.get("max_delay").unwrap_or(value);
-            return Err(value.refuse("`max_delay` is shorter than `delay`"));
-        }
-        // A long delay that is asked for is not cut by a default.
-        longest => longest.unwrap_or(default.max_delay.max(delay)),
-    };
-    Ok(RetryPolicy {
-        attempts: attempts?,
-        delay,
-        backoff: backoff?,
-        max_delay,
-        jitter: jitter?,
-        on: on?,
-    })
-}
-
-/// The name of an outcome that an attempt may be tried again after.
-fn retried_outcome(value: Value<'_>) -> Read<String> {
-    let words: Vec<(&str, &str)> = ATTEMPT_OUTCOMES
-        .iter()
-        .filter(|name| !matches!(**name, "succeeded" | "cancelled" | "interrupted"))
-        .map(|name| (*name, *name))
-        .collect();
-    if value.node().as_text() == Some("interrupted") {
-        let problem = value
-            .problem(
-                ProblemKind::Invalid,
-                "`retry` does not count interrupted attempts",
-            )
-            .hint("`on_interrupt` says what happens after one");
-        return Err(value.report(problem));
-    }
-    value.choice(&words).map(str::to_owned)
 }
 
 // ---- shared -------------------------------------------------------------------
@@ -447,6 +340,15 @@ fn some(value: Value<'_>) -> Read<Vec<Value<'_>>> {
         return Err(value.report(problem.expected("expected at least one")));
     }
     Ok(items)
+}
+
+/// The items of a list that must not be empty, or the value itself when it is
+/// no list.
+fn one_or_some(value: Value<'_>) -> Read<Vec<Value<'_>>> {
+    match value.node().as_list() {
+        Some(_) => some(value),
+        None => value.one_or_items(),
+    }
 }
 
 fn timeout(value: Value<'_>) -> Read<Duration> {

@@ -2,17 +2,19 @@
 //! they name, expressions compiled, and every problem found on the way is
 //! reported.
 
+mod locks;
+
 use std::collections::HashMap;
 
-use infraflow_core::id::{Digest, PoolName};
+use infraflow_core::id::Digest;
 use infraflow_core::limits;
-use infraflow_core::workflow::{Filter, Stage, Step, Trigger, Workflow};
+use infraflow_core::workflow::{Action, Filter, Stage, Step, Trigger, Wait, Workflow};
 
 use crate::diagnostic::{ProblemKind, Span, shown};
 use crate::expression::Expressions;
 use crate::inputs;
 use crate::names::{InputNames, Names, Place, report_at};
-use crate::raw::{RawStage, RawStep, RawTrigger, RawWorkflow};
+use crate::raw::{RawAction, RawStage, RawStep, RawTrigger, RawWait, RawWorkflow};
 use crate::read::{Read, Refused, Value, all};
 
 /// Makes a workflow of its parts. `text` is the whole document: its digest is
@@ -21,6 +23,7 @@ pub(crate) fn resolve(raw: RawWorkflow<'_>, text: &str) -> Read<Workflow> {
     let (inputs, input_names) = inputs::inputs(raw.inputs);
     let (names, unique) = names(&raw, input_names);
     let expressions = Expressions::new(&names);
+    let (locks, concurrency) = locks::locks(&raw, &expressions);
     let vars = expressions.map_template(Place::Vars, raw.vars);
     let triggers = raw.triggers.and_then(|triggers| {
         all(triggers
@@ -45,7 +48,9 @@ pub(crate) fn resolve(raw: RawWorkflow<'_>, text: &str) -> Read<Workflow> {
         timeout: raw.timeout?,
         project: raw.project?,
         environment: raw.environment?,
-        pool: PoolName::default_pool(),
+        pool: raw.pool?,
+        locks: locks?,
+        concurrency: concurrency?,
         stages: stages?,
     })
 }
@@ -177,7 +182,7 @@ fn stage(raw: RawStage<'_>, expressions: &Expressions<'_, '_>, number: &mut usiz
 
 fn step(raw: RawStep<'_>, expressions: &Expressions<'_, '_>, place: Place) -> Read<Step> {
     let when = raw.when.map(|when| expressions.expression(place, when));
-    let with = expressions.map_template(place, raw.with);
+    let action = action(raw.action, expressions, place);
     Ok(Step {
         id: raw.id?,
         label: raw.label?,
@@ -185,7 +190,29 @@ fn step(raw: RawStep<'_>, expressions: &Expressions<'_, '_>, place: Place) -> Re
         timeout: raw.timeout?,
         retry: raw.retry?,
         on_interrupt: raw.on_interrupt?,
-        uses: raw.uses?,
-        with: with?,
+        action: action?,
     })
+}
+
+fn action(raw: RawAction<'_>, expressions: &Expressions<'_, '_>, place: Place) -> Read<Action> {
+    let wait = match raw {
+        RawAction::Plugin { uses, with } => {
+            let with = expressions.map_template(place, with);
+            return Ok(Action::Plugin {
+                uses: uses?,
+                with: with?,
+            });
+        }
+        RawAction::Wait(wait) => wait?,
+    };
+    Ok(Action::Wait(match wait {
+        RawWait::For(time) => Wait::For(time),
+        RawWait::Until(value) => {
+            let until = expressions.template(place, value)?;
+            if let Some(text) = until.literal_text() {
+                value.accept(Wait::moment(text))?;
+            }
+            Wait::Until(until)
+        }
+    }))
 }

@@ -12,6 +12,8 @@ pub(crate) struct Banner {
     pub(crate) http: String,
     /// NATS.
     pub(crate) nats: Nats,
+    /// Its name, where others share the account.
+    pub(crate) host: Option<String>,
     /// The data directory.
     pub(crate) data_dir: Utf8PathBuf,
     /// Workflows of the folder.
@@ -54,6 +56,9 @@ impl Banner {
 
     fn text(&self) -> String {
         let mut rows = vec![("http", self.http.clone())];
+        if let Some(host) = &self.host {
+            rows.push(("host", host.clone()));
+        }
         rows.extend(
             self.sources
                 .iter()

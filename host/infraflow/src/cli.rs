@@ -56,6 +56,13 @@ pub(crate) enum Command {
     Runs(RunsCommand),
     /// Print a run's log lines
     Logs(LogsArgs),
+    /// Look at locks, take them away
+    #[command(subcommand)]
+    Locks(LocksCommand),
+    /// Start a host on a NATS server of one's own; or list hosts, drain them
+    Host(HostArgs),
+    /// Who did what, newest first
+    Audit(AuditArgs),
     /// Check, list, show and store workflows
     #[command(subcommand)]
     Workflow(WorkflowCommand),
@@ -155,14 +162,96 @@ pub(crate) enum RunsCommand {
         /// The run, or the beginning of its id
         run: String,
     },
-    /// Answer a run that asks what to do with a step whose end is unknown
-    Resume {
-        /// The run, or the beginning of its id
-        run: String,
-        /// `retry`: try the step again; `done`: it has done its work; `fail`: it has failed
-        #[arg(long, value_parser = ["retry", "done", "fail"])]
-        answer: String,
+    /// Answer a run that asks, or go on with one that failed, from the failed step
+    Resume(ResumeArgs),
+    /// Run one that is over again, as a new run
+    Rerun(RerunArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The run, or the beginning of its id
+    pub(crate) run: String,
+    /// To a run that asks: `retry`: try the step again; `done`: it has done its work; `fail`: it has failed
+    #[arg(long, value_parser = ["retry", "done", "fail"], conflicts_with_all = ["input", "latest"])]
+    pub(crate) answer: Option<String>,
+    /// An input that replaces the run's, `name=value`
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub(crate) input: Vec<String>,
+    /// With the newest version of the workflow, not the run's
+    #[arg(long)]
+    pub(crate) latest: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RerunArgs {
+    /// The run, or the beginning of its id
+    pub(crate) run: String,
+    /// An input that replaces the run's, `name=value`
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub(crate) input: Vec<String>,
+    /// With the newest version of the workflow, not the run's
+    #[arg(long)]
+    pub(crate) latest: bool,
+    /// Only on from the step that failed, and there only the hosts that failed or were not reached
+    #[arg(long)]
+    pub(crate) failed_hosts: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LocksCommand {
+    /// List locks with the runs that have them and those that wait
+    List,
+    /// Take a lock away from the run that has it; the run goes on without it
+    Release {
+        /// The lock
+        lock: String,
+        /// From this run only, where several have it
+        #[arg(long)]
+        run: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct HostArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<HostCommand>,
+    #[command(flatten)]
+    pub(crate) start: HostStartArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostStartArgs {
+    /// Listen for HTTP here; port 0: any that is free
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// List hosts
+    List,
+    /// Let a host take no new runs, and give back those that it has when their attempts end
+    Drain {
+        /// The host; not needed when there is one only
+        host: Option<String>,
+    },
+    /// Let a host take runs again
+    Undrain {
+        /// The host; not needed when there is one only
+        host: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// How many
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub(crate) limit: u16,
+    /// Older than the entry at this position
+    #[arg(long)]
+    pub(crate) before: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -170,7 +259,7 @@ pub(crate) struct RunsListArgs {
     /// Of this workflow
     #[arg(long, short)]
     pub(crate) workflow: Option<String>,
-    /// In this state: queued, running, retrying, waiting, succeeded, failed, cancelled, interrupted
+    /// In this state: queued, running, retrying, waiting, blocked, succeeded, failed, cancelled, interrupted, skipped
     #[arg(long, short)]
     pub(crate) state: Vec<String>,
     /// How many

@@ -208,4 +208,8 @@ impl Clock for FaultyClock {
             .saturating_add(SignedDuration::from_secs(self.seconds()))
             .unwrap_or(right)
     }
+
+    fn boot(&self) -> Duration {
+        infraflow_tools::boottime()
+    }
 }

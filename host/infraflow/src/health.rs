@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use infraflow_bus::{Bus, EventInbox, InboxHealth, WorkInbox};
+use infraflow_bus::{Bus, EventInbox, Feed, InboxHealth, TimerInbox, WorkInbox};
 use infraflow_engine::{Engine, Readiness};
 
 /// What is looked at.
@@ -13,8 +13,12 @@ pub(crate) struct Health {
     pub(crate) logs: Bus,
     /// Where events come from.
     pub(crate) events: Arc<EventInbox>,
-    /// Where work items come from.
-    pub(crate) work: Arc<WorkInbox>,
+    /// Where work items come from, for each pool.
+    pub(crate) work: Vec<Arc<WorkInbox>>,
+    /// Where due timers come from.
+    pub(crate) due: Arc<TimerInbox>,
+    /// Where what is known of runs comes from.
+    pub(crate) feed: Arc<Feed>,
     /// The engine.
     pub(crate) engine: Arc<Engine>,
     /// When records reach the disk, for people.
@@ -70,6 +74,12 @@ impl Health {
                     .to_owned(),
             ),
             Readiness::Draining => Some("the host shuts down".to_owned()),
+            Readiness::Drained => {
+                Some("an operator drains it: `infraflow host undrain`".to_owned())
+            }
+            Readiness::NoLease => Some(
+                "NATS has not confirmed its lease for too long: it begins nothing".to_owned(),
+            ),
         };
         let checks = vec![
             Check {
@@ -86,7 +96,18 @@ impl Health {
             },
             Check {
                 name: "work",
-                problem: problem_of(self.work.health()),
+                problem: self
+                    .work
+                    .iter()
+                    .find_map(|inbox| problem_of(inbox.health())),
+            },
+            Check {
+                name: "timers",
+                problem: problem_of(self.due.health()),
+            },
+            Check {
+                name: "runs",
+                problem: problem_of(self.feed.health()),
             },
             Check {
                 name: "engine",

@@ -17,12 +17,12 @@ mod http;
 mod install;
 mod output;
 mod plugins;
+mod retention;
 mod secrets;
 mod task;
 mod telemetry;
 mod up;
 mod upkeep;
-mod uploads;
 mod workflow_dir;
 
 use std::process::ExitCode;

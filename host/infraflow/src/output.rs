@@ -105,10 +105,10 @@ pub(crate) fn styled(style: Style, text: &str) -> String {
 /// A state or outcome in its colour.
 pub(crate) fn state(text: &str) -> String {
     let style = match text.split([' ', '(']).next().unwrap_or_default() {
-        "succeeded" => GREEN,
-        "queued" | "skipped" | "not" => DIM,
-        "running" | "retrying" => BLUE,
-        "waiting" | "asked" | "cancelled" => YELLOW,
+        "succeeded" | "alive" | "done" => GREEN,
+        "queued" | "skipped" | "not" | "intent" => DIM,
+        "running" | "retrying" | "sleeping" => BLUE,
+        "waiting" | "asked" | "cancelled" | "blocked" | "draining" => YELLOW,
         _ => RED,
     };
     styled(style, text)
@@ -168,6 +168,18 @@ pub(crate) fn ago(moment: jiff::Timestamp) -> String {
         60..3_600 => format!("{}m ago", seconds / 60),
         3_600..86_400 => format!("{}h ago", seconds / 3_600),
         _ => format!("{}d ago", seconds / 86_400),
+    }
+}
+
+/// How long until a moment, for people.
+pub(crate) fn until(moment: jiff::Timestamp) -> String {
+    let left = between(jiff::Timestamp::now(), moment);
+    match left.as_secs() {
+        0 => "now".to_owned(),
+        seconds @ 0..60 => format!("in {seconds}s"),
+        seconds @ 60..3_600 => format!("in {}m", seconds / 60),
+        seconds @ 3_600..86_400 => format!("in {}h", seconds / 3_600),
+        seconds => format!("in {}d", seconds / 86_400),
     }
 }
 

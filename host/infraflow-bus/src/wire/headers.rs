@@ -20,6 +20,17 @@ pub(crate) const SEQUENCE: &str = "Nats-Sequence";
 pub(crate) const SUBJECT: &str = "Nats-Subject";
 pub(crate) const TIMESTAMP: &str = "Nats-Time-Stamp";
 pub(crate) const PENDING: &str = "Nats-Num-Pending";
+/// How long the server keeps a message.
+pub(crate) const TTL: &str = "Nats-TTL";
+/// Says why a marker stands in a key's place: the server's own.
+pub(crate) const MARKER: &str = "Nats-Marker-Reason";
+/// Says that a key of a bucket was removed.
+pub(crate) const KV_OPERATION: &str = "KV-Operation";
+
+/// Message schedules (ADR-51).
+pub(crate) const SCHEDULE: &str = "Nats-Schedule";
+pub(crate) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
+pub(crate) const SCHEDULE_TTL: &str = "Nats-Schedule-TTL";
 
 /// Of a log line.
 pub(crate) const LINE_TIME: &str = "Infraflow-Time";

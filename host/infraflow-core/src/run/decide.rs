@@ -4,18 +4,24 @@
 //! effects that follow once they are durable. Record before effect: whoever
 //! gets a decision appends its entries first.
 
+use std::time::Duration;
+
 use crate::event::Actor;
 use crate::grant::Capability;
-use crate::id::{Digest, HostName, Incarnation, PoolName, StepId};
-use crate::limits::CLAIMS_WITHOUT_PROGRESS;
+use crate::id::{Digest, HostName, Incarnation, LockName, PoolName, RunId, StepId};
+use crate::limits::{CLAIMS_WITHOUT_PROGRESS, LOCK_WAITERS, PARK_AFTER, PARKED_MAX, WAIT_MAX};
+use crate::lock::{LockAnswer, LockSpec};
 use crate::outcome::{AttemptOutcome, RunOutcome, StepOutcome};
 use crate::ports::StopReason;
-use crate::template::TemplateError;
-use crate::workflow::{OnInterrupt, Step};
+use crate::template::{Scope, TemplateError};
+use crate::workflow::{Action, OnInterrupt, Step, Wait};
 use crate::{Json, JsonMap, Timestamp};
 
-use super::record::{Answer, AttemptEnd, AttemptNext, Claim, Entry, LogFacts, Parking, StopKind};
-use super::state::{Phase, Run, StepStatus};
+use super::record::{
+    Answer, AttemptEnd, AttemptNext, Claim, Entry, LogFacts, Parked, Parking, StopKind, WakeCause,
+    WorkspacePlace,
+};
+use super::state::{Phase, Run, StepState, StepStatus};
 
 /// Something that happened to a run that this host has, or wants to have.
 #[derive(Debug, Clone)]
@@ -48,6 +54,22 @@ pub enum Input {
     },
     /// Time passed, or somebody else's record was folded in.
     Look,
+    /// A lock was asked for, as [`Effect::AskLock`] said.
+    LockAnswered {
+        /// The lock.
+        lock: LockName,
+        /// The answer.
+        answer: LockAnswer,
+    },
+    /// This host takes the run only to end it: it can never go on.
+    GiveUp {
+        /// This host.
+        host: HostName,
+        /// Its life.
+        incarnation: Incarnation,
+        /// Why, for people.
+        reason: String,
+    },
     /// This host gives the run back.
     Release {
         /// Why, for people.
@@ -82,6 +104,8 @@ pub struct AttemptReport {
     pub leaked_handles: bool,
     /// What became of its log.
     pub log: LogFacts,
+    /// Where the run's files are now; unset: where they were.
+    pub workspace: Option<WorkspacePlace>,
 }
 
 /// What somebody without a claim may ask of a run.
@@ -100,6 +124,20 @@ pub enum Request {
         answer: Answer,
         /// Who answers.
         actor: Actor,
+    },
+    /// To look whether its time has come: what it waits for, or all that it may
+    /// wait.
+    Due,
+    /// To ask for a lock again that may be free now.
+    Wake {
+        /// The lock.
+        lock: LockName,
+    },
+    /// To end: the run of a newer event has the lock that it needs, or waits
+    /// for it.
+    Supersede {
+        /// That run.
+        by: RunId,
     },
 }
 
@@ -125,6 +163,8 @@ pub enum Effect {
     Stop(StopReason),
     /// Say [`Input::Look`] at that time.
     LookAt(Timestamp),
+    /// Ask for a lock, and say [`Input::LockAnswered`].
+    AskLock(LockSpec),
 }
 
 /// An attempt to run.
@@ -140,6 +180,8 @@ pub struct StartAttempt {
     pub input: Json,
     /// When the attempt's time is up.
     pub deadline: Timestamp,
+    /// Where the run's files are; unset: it has none yet.
+    pub workspace: Option<WorkspacePlace>,
 }
 
 /// Why an input leads to nothing.
@@ -148,9 +190,15 @@ pub enum Refusal {
     /// The run is over.
     #[error("the run has ended: it {0}")]
     Ended(RunOutcome),
-    /// The run waits for a person.
-    #[error("the run waits for an answer about step `{0}`")]
-    Parked(StepId),
+    /// The run waits.
+    #[error("the run waits for {0}")]
+    Waits(Parking),
+    /// The run does not wait for that.
+    #[error("the run does not wait for that")]
+    WaitsNot,
+    /// The run has every lock that it needs, or that one is not the next.
+    #[error("the run asks for no such lock")]
+    HasLocks,
     /// Nobody has claimed it.
     #[error("no host has claimed the run")]
     NotClaimed,
@@ -183,10 +231,25 @@ impl Run {
         let mut plan = Plan::new(self, now);
         match input {
             Input::Claim { host, incarnation } => {
-                if let Phase::Parked(Parking::Question { step }) = self.phase() {
-                    return Err(Refusal::Parked(step.clone()));
-                }
+                self.check_not_waiting()?;
                 plan.claim(host, incarnation);
+                plan.go_on_after_claim();
+            }
+            Input::GiveUp {
+                host,
+                incarnation,
+                reason,
+            } => {
+                self.check_not_waiting()?;
+                plan.claim(host, incarnation);
+                plan.give_up(reason);
+            }
+            Input::LockAnswered { lock, answer } => {
+                self.check_claimed()?;
+                if self.is_running() || self.missing_lock().is_none_or(|next| next.name != lock) {
+                    return Err(Refusal::HasLocks);
+                }
+                plan.lock_answered(lock, answer);
             }
             Input::AttemptEnded {
                 step,
@@ -251,14 +314,43 @@ impl Run {
                     plan.end_stopped();
                 }
             }
+            Request::Supersede { by } => {
+                if self.missing_lock().is_none() {
+                    return Err(Refusal::HasLocks);
+                }
+                if self.stop().is_none() {
+                    plan.push(Entry::StopRequested {
+                        kind: StopKind::Superseded,
+                        actor: Actor::Run(by),
+                    });
+                }
+                if !matches!(self.phase(), Phase::Claimed(_)) {
+                    plan.end_stopped();
+                }
+            }
+            Request::Due => {
+                let Phase::Waiting { parked, .. } = self.phase() else {
+                    return Err(Refusal::WaitsNot);
+                };
+                if self.wake_at().is_some_and(|due| due <= now) {
+                    plan.due(&parked.parking);
+                }
+            }
+            Request::Wake { lock } => {
+                let wanted = Parking::Lock { lock };
+                match self.phase() {
+                    Phase::Waiting { parked, .. } if parked.parking == wanted => {}
+                    _ => return Err(Refusal::WaitsNot),
+                }
+                plan.wake(WakeCause::Lock);
+            }
             Request::Answer {
                 step,
                 answer,
                 actor,
             } => {
-                match self.phase() {
-                    Phase::Parked(Parking::Question { step: asked }) if *asked == step => {}
-                    _ => return Err(Refusal::NotAsked(step)),
+                if self.question() != Some(&step) {
+                    return Err(Refusal::NotAsked(step));
                 }
                 plan.push(Entry::Answered {
                     step,
@@ -274,12 +366,23 @@ impl Run {
     fn check_claimed(&self) -> Result<(), Refusal> {
         match self.phase() {
             Phase::Claimed(_) => Ok(()),
-            Phase::Parked(Parking::Question { step }) => Err(Refusal::Parked(step.clone())),
+            Phase::Waiting { parked, .. } => Err(Refusal::Waits(parked.parking.clone())),
             Phase::Runnable => Err(Refusal::NotClaimed),
             Phase::Ended { outcome, .. } => Err(Refusal::Ended(*outcome)),
         }
     }
+
+    fn check_not_waiting(&self) -> Result<(), Refusal> {
+        match self.phase() {
+            Phase::Waiting { parked, .. } => Err(Refusal::Waits(parked.parking.clone())),
+            Phase::Ended { outcome, .. } => Err(Refusal::Ended(*outcome)),
+            Phase::Runnable | Phase::Claimed(_) => Ok(()),
+        }
+    }
 }
+
+/// Most bytes of a value that a message shows.
+const VALUE_SHOWN: usize = 100;
 
 /// A decision in the making: entries are folded into the state as they are
 /// thought of, so that what follows is decided on the state that they make.
@@ -341,6 +444,9 @@ impl Plan {
         for (step, attempt) in open {
             self.end_attempt(step, attempt, AttemptReport::interrupted());
         }
+    }
+
+    fn go_on_after_claim(&mut self) {
         if self.run.claims_without_progress() > CLAIMS_WITHOUT_PROGRESS {
             self.end(
                 RunOutcome::Failed,
@@ -353,8 +459,83 @@ impl Plan {
         }
     }
 
+    fn lock_answered(&mut self, lock: LockName, answer: LockAnswer) {
+        match answer {
+            LockAnswer::Taken { token } => {
+                self.push(Entry::LockAcquired { lock, token });
+                self.advance();
+            }
+            LockAnswer::Waits => {
+                self.settle_early_ends();
+                if matches!(self.run.phase(), Phase::Claimed(_)) {
+                    self.park(Parking::Lock { lock }, later(self.now, PARKED_MAX));
+                }
+            }
+            LockAnswer::Superseded { by } => {
+                if self.run.stop().is_none() {
+                    self.push(Entry::StopRequested {
+                        kind: StopKind::Superseded,
+                        actor: Actor::Run(by),
+                    });
+                }
+                self.end_stopped();
+            }
+            LockAnswer::Full => {
+                self.settle_early_ends();
+                if matches!(self.run.phase(), Phase::Claimed(_)) {
+                    let reason = format!("{LOCK_WAITERS} runs wait for lock `{lock}` already");
+                    self.end(RunOutcome::Failed, reason);
+                }
+            }
+        }
+    }
+
+    /// Ends a run that can never go on; one that was to stop has stopped.
+    fn give_up(&mut self, reason: String) {
+        if self.run.stop().is_some() {
+            self.end_stopped();
+        } else {
+            self.end(RunOutcome::Interrupted, reason);
+        }
+    }
+
+    fn park(&mut self, parking: Parking, until: Timestamp) {
+        let until = if parking.stops_the_clock() {
+            until
+        } else {
+            until.min(self.run.deadline())
+        };
+        self.push(Entry::Parked(Parked { parking, until }));
+    }
+
+    fn wake(&mut self, cause: WakeCause) {
+        self.push(Entry::Woken { cause });
+        self.wakes = Some(self.run.birth().pool.clone());
+    }
+
+    /// The time of a run that waits has come.
+    fn due(&mut self, parking: &Parking) {
+        match parking {
+            Parking::Retry { .. } if self.now >= self.run.deadline() => self.time_is_up(),
+            Parking::Retry { .. } | Parking::Wait { .. } => self.wake(WakeCause::Timer),
+            Parking::Question { .. } | Parking::Lock { .. } => self.end(
+                RunOutcome::Failed,
+                format!(
+                    "it waited {} for {parking}, in vain",
+                    crate::duration::display(PARKED_MAX)
+                ),
+            ),
+        }
+    }
+
     fn release(&mut self, reason: String) {
         self.settle_early_ends();
+        if let Some((parking, due)) = self.wait_ahead().filter(|_| !self.run.is_running())
+            && self.is_far(due)
+            && matches!(self.run.phase(), Phase::Claimed(_))
+        {
+            self.park(parking, due);
+        }
         if matches!(self.run.phase(), Phase::Claimed(_)) {
             self.push(Entry::Released { reason });
             self.wakes = Some(self.run.birth().pool.clone());
@@ -371,11 +552,43 @@ impl Plan {
             self.end_stopped();
         } else if let Some((outcome, reason)) = self.failure() {
             self.end(outcome, reason);
+        } else if self.next_step().is_none() {
+            self.end(RunOutcome::Succeeded, String::new());
         } else if let Some(step) = self.asked() {
-            self.push(Entry::Parked {
-                parking: Parking::Question { step },
-            });
+            self.park(Parking::Question { step }, later(self.now, PARKED_MAX));
+        } else if self.now >= self.run.deadline() {
+            self.time_is_up();
         }
+    }
+
+    fn time_is_up(&mut self) {
+        self.push(Entry::StopRequested {
+            kind: StopKind::Timeout,
+            actor: Actor::Host,
+        });
+        self.end_stopped();
+    }
+
+    /// The first step that is not over.
+    fn next_step(&self) -> Option<&StepState> {
+        let is_over = |step: &StepState| matches!(step.status, StepStatus::Ended { .. });
+        self.run.steps().iter().find(|step| !is_over(step))
+    }
+
+    /// What the run's next step waits for, and until when.
+    fn wait_ahead(&self) -> Option<(Parking, Timestamp)> {
+        let next = self.next_step().filter(|_| !self.run.is_due())?;
+        let step = next.id.clone();
+        match next.status {
+            StepStatus::RetryAt(due) if due > self.now => Some((Parking::Retry { step }, due)),
+            StepStatus::WaitUntil(due) if due > self.now => Some((Parking::Wait { step }, due)),
+            _ => None,
+        }
+    }
+
+    /// Whether a run does better to hold nothing until then.
+    fn is_far(&self, due: Timestamp) -> bool {
+        later(self.now, PARK_AFTER) < due
     }
 
     /// Goes on as far as it can without waiting for anything.
@@ -391,25 +604,24 @@ impl Plan {
             if !matches!(self.run.phase(), Phase::Claimed(_)) {
                 return;
             }
-            if self.now >= self.run.deadline() {
-                self.push(Entry::StopRequested {
-                    kind: StopKind::Timeout,
-                    actor: Actor::Host,
-                });
-                continue;
+            if let Some(lock) = self.run.missing_lock() {
+                self.effects.push(Effect::AskLock(lock.clone()));
+                return;
             }
-            let next = self.run.steps().iter().find_map(|step| match step.status {
-                StepStatus::Ended { .. } => None,
-                StepStatus::RetryAt(due) => Some((step.id.clone(), Some(due))),
-                _ => Some((step.id.clone(), None)),
-            });
-            match next {
-                None => self.end(RunOutcome::Succeeded, String::new()),
-                Some((_, Some(due))) if due > self.now => {
+            if let Some((parking, due)) = self.wait_ahead() {
+                if self.is_far(due) {
+                    self.park(parking, due);
+                } else {
                     self.effects.push(Effect::LookAt(due));
-                    return;
                 }
-                Some((step, due)) => self.start(&step, due.is_some()),
+                return;
+            }
+            // There is one: a run without one has ended above.
+            let Some(next) = self.next_step() else { return };
+            let (step, status) = (next.id.clone(), next.status.clone());
+            match status {
+                StepStatus::WaitUntil(_) => self.push(Entry::WaitEnded { step }),
+                status => self.start(&step, matches!(status, StepStatus::RetryAt(_))),
             }
         }
     }
@@ -417,14 +629,18 @@ impl Plan {
     /// Starts a step, or ends it when it does not run.
     fn start(&mut self, id: &StepId, is_retry: bool) {
         match self.prepare(id, is_retry) {
-            Ok(Some(start)) => {
+            Ok(Due::Attempt(start)) => {
                 self.push(Entry::AttemptStarted {
                     step: id.clone(),
                     attempt: start.attempt,
                 });
-                self.effects.push(Effect::Start(start));
+                self.effects.push(Effect::Start(*start));
             }
-            Ok(None) => self.push(Entry::StepSkipped { step: id.clone() }),
+            Ok(Due::Wait(until)) => self.push(Entry::WaitStarted {
+                step: id.clone(),
+                until,
+            }),
+            Ok(Due::Nothing) => self.push(Entry::StepSkipped { step: id.clone() }),
             Err(message) => self.push(Entry::StepUnstartable {
                 step: id.clone(),
                 message,
@@ -432,45 +648,89 @@ impl Plan {
         }
     }
 
-    /// The attempt that is due, or `None` when the step's `when` is false. A
-    /// retry does not ask `when` again.
-    fn prepare(&self, id: &StepId, is_retry: bool) -> Result<Option<StartAttempt>, String> {
+    /// What a step that is due does. A retry does not ask `when` again.
+    fn prepare(&self, id: &StepId, is_retry: bool) -> Result<Due, String> {
         let (step, state) = self
             .run
             .step(id)
             .ok_or_else(|| format!("the workflow has no step `{id}`"))?;
-        let plugin = self
-            .run
-            .birth()
-            .plugins
-            .get(&step.uses)
-            .ok_or_else(|| format!("plugin `{}` was not resolved", step.uses))?;
-        let place = |key: &str| {
-            let key = key.to_owned();
-            move |error: TemplateError| format!("`{key}` of step `{id}`: {error}")
+        let when = step.when.as_ref().filter(|_| !is_retry);
+        let is_literal = match &step.action {
+            Action::Plugin { with, .. } => with.is_literal(),
+            Action::Wait(Wait::Until(until)) => until.is_literal(),
+            Action::Wait(Wait::For(_)) => true,
         };
-        let needs_scope = !step.with.is_literal() || (step.when.is_some() && !is_retry);
-        let scope = match needs_scope {
-            true => self.run.scope().map_err(place("vars"))?,
-            false => crate::template::Scope::default(),
+        let scope = if is_literal && when.is_none() {
+            Scope::default()
+        } else {
+            self.run
+                .scope()
+                .map_err(|error| at_key("vars", id, &error))?
         };
-        if let Some(when) = step.when.as_ref().filter(|_| !is_retry)
-            && !when.is_true(&scope).map_err(place("when"))?
+        if let Some(when) = when
+            && !when
+                .is_true(&scope)
+                .map_err(|error| at_key("when", id, &error))?
         {
-            return Ok(None);
+            return Ok(Due::Nothing);
         }
-        let input = step.with.render(&scope).map_err(place("with"))?;
-        Ok(Some(StartAttempt {
-            step: id.clone(),
-            attempt: state.attempts + 1,
-            component: plugin.digest,
-            input,
-            deadline: self
-                .now
-                .saturating_add(step.timeout)
-                .unwrap_or(Timestamp::MAX)
-                .min(self.run.deadline()),
-        }))
+        match &step.action {
+            Action::Plugin { uses, with } => {
+                let plugin = self
+                    .run
+                    .birth()
+                    .plugins
+                    .get(uses)
+                    .ok_or_else(|| format!("plugin `{uses}` was not resolved"))?;
+                let input = with
+                    .render(&scope)
+                    .map_err(|error| at_key("with", id, &error))?;
+                Ok(Due::Attempt(Box::new(StartAttempt {
+                    step: id.clone(),
+                    attempt: state.attempts + 1,
+                    component: plugin.digest,
+                    input: self.overridden(id, input),
+                    deadline: later(self.now, step.timeout).min(self.run.deadline()),
+                    workspace: self.run.workspace().cloned(),
+                })))
+            }
+            Action::Wait(wait) => self.wait_until(id, wait, &scope).map(Due::Wait),
+        }
+    }
+
+    /// A step's input, with what a person put in the place of parts of it.
+    fn overridden(&self, id: &StepId, input: Json) -> Json {
+        let origin = self.run.birth().origin.as_ref();
+        match (input, origin.and_then(|origin| origin.overrides.get(id))) {
+            (Json::Object(mut input), Some(overrides)) => {
+                input.extend(overrides.clone());
+                Json::Object(input)
+            }
+            (input, _) => input,
+        }
+    }
+
+    fn wait_until(&self, id: &StepId, wait: &Wait, scope: &Scope) -> Result<Timestamp, String> {
+        let until = match wait {
+            Wait::For(time) => return Ok(later(self.now, *time)),
+            Wait::Until(until) => until
+                .render(scope)
+                .map_err(|error| at_key("wait.until", id, &error))?,
+        };
+        let text = until.as_str().unwrap_or_default();
+        let until: Timestamp = text.parse().map_err(|_| {
+            let shown = shortened(until.to_string());
+            format!(
+                "`wait.until` of step `{id}` is {shown}, not a time such as 2026-11-21T18:00:00Z"
+            )
+        })?;
+        if until > later(self.now, WAIT_MAX) {
+            return Err(format!(
+                "`wait.until` of step `{id}` is {until}, more than {} ahead",
+                crate::duration::display(WAIT_MAX)
+            ));
+        }
+        Ok(until)
     }
 
     fn end_attempt(&mut self, step: StepId, attempt: u32, report: AttemptReport) {
@@ -484,6 +744,7 @@ impl Plan {
             not_granted: report.not_granted,
             leaked_handles: report.leaked_handles,
             log: report.log,
+            workspace: report.workspace,
             next,
         })));
     }
@@ -508,18 +769,16 @@ impl Plan {
             .next_delay(report.outcome, tried, self.run.id(), id)
         {
             None => AttemptNext::StepEnds,
-            Some(delay) => {
-                AttemptNext::RetryAt(self.now.saturating_add(delay).unwrap_or(Timestamp::MAX))
-            }
+            Some(delay) => AttemptNext::RetryAt(later(self.now, delay)),
         }
     }
 
     fn on_interrupt(&self, step: &Step) -> OnInterrupt {
-        let idempotent = self
-            .run
-            .birth()
-            .plugins
-            .get(&step.uses)
+        let plugins = &self.run.birth().plugins;
+        let idempotent = step
+            .action
+            .plugin()
+            .and_then(|uses| plugins.get(uses))
             .is_some_and(|plugin| plugin.idempotent);
         let default = if idempotent {
             OnInterrupt::Retry
@@ -570,6 +829,10 @@ impl Plan {
             Some((StopKind::Cancel, actor)) => {
                 (RunOutcome::Cancelled, format!("cancelled by {actor}"))
             }
+            Some((StopKind::Superseded, actor)) => (
+                RunOutcome::Skipped,
+                format!("{actor}, of a newer event, has or wants its lock"),
+            ),
             None => return,
         };
         self.end(outcome, reason);
@@ -580,9 +843,35 @@ impl Plan {
     }
 }
 
+/// What a step that is due does.
+enum Due {
+    Attempt(Box<StartAttempt>),
+    Wait(Timestamp),
+    /// Its `when` is false.
+    Nothing,
+}
+
+fn at_key(key: &str, step: &StepId, error: &TemplateError) -> String {
+    format!("`{key}` of step `{step}`: {error}")
+}
+
+/// A value in a message: what an event or a step gave may be long, and a record
+/// must stay small.
+fn shortened(mut text: String) -> String {
+    if text.len() > VALUE_SHOWN {
+        text.truncate(text.floor_char_boundary(VALUE_SHOWN));
+        text.push('…');
+    }
+    text
+}
+
+fn later(now: Timestamp, time: Duration) -> Timestamp {
+    now.saturating_add(time).unwrap_or(Timestamp::MAX)
+}
+
 fn stop_reason(kind: StopKind) -> StopReason {
     match kind {
-        StopKind::Cancel => StopReason::Cancel,
+        StopKind::Cancel | StopKind::Superseded => StopReason::Cancel,
         StopKind::Timeout => StopReason::Timeout,
     }
 }
@@ -597,6 +886,7 @@ impl AttemptReport {
             not_granted: vec![],
             leaked_handles: false,
             log: LogFacts::default(),
+            workspace: None,
         }
     }
 }

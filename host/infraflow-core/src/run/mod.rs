@@ -4,19 +4,22 @@
 //! - [`state`]: folding entries into the state of a run.
 //! - [`decide`]: what happens next. Total: every state and input is either a
 //!   decision or a refusal.
+//! - `locks`: the locks that a run needs.
 //! - [`scope`]: what the run's expressions see.
 //!
 //! Nothing here looks at the clock: times arrive with the input.
 
 pub mod decide;
+mod locks;
 pub mod record;
 pub mod scope;
 pub mod state;
 
 pub use decide::{AttemptReport, Decision, Effect, Input, Refusal, Request, StartAttempt, Then};
 pub use record::{
-    Answer, AttemptEnd, AttemptNext, Birth, BirthEvent, Claim, Entry, LogFacts, Parking,
-    RecordEnvelope, RecordKind, StopKind, Writer,
+    Answer, AttemptEnd, AttemptNext, Birth, BirthEvent, Carried, Claim, Entry, LogFacts, Origin,
+    OriginKind, Parked, Parking, RecordEnvelope, RecordKind, StopKind, WakeCause, WorkspacePlace,
+    Writer,
 };
 pub use state::{IllegalEntry, Phase, Run, StepState, StepStatus};
 

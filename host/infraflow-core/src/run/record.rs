@@ -5,18 +5,21 @@
 //! differently is written down, not derived again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::event::{Actor, Event};
 use crate::grant::Capability;
 use crate::id::{
-    Digest, EnvironmentName, EventId, EventSource, EventType, HostName, Incarnation, PoolName,
-    ProjectName, RunId, SourceName, StepId, WorkflowName,
+    Digest, EnvironmentName, EventId, EventSource, EventType, HostName, Incarnation, LockName,
+    PoolName, ProjectName, RunId, SourceName, StepId, WorkflowName,
 };
+use crate::lock::LockSpec;
 use crate::outcome::{AttemptOutcome, RunOutcome};
 use crate::plugin::{PluginRef, ResolvedPlugin};
 use crate::ports::{Sequence, Trust};
 use crate::tool::CommitId;
+use crate::workflow::OnConflict;
 use crate::{Json, JsonMap, Timestamp};
 
 /// One message of a journal.
@@ -55,8 +58,12 @@ impl RecordEnvelope {
             RecordKind::Created
         } else if has(|entry| matches!(entry, Entry::Claimed(_))) {
             RecordKind::Claimed
-        } else if has(|entry| matches!(entry, Entry::StopRequested { .. } | Entry::Answered { .. }))
-        {
+        } else if has(|entry| {
+            matches!(
+                entry,
+                Entry::StopRequested { .. } | Entry::Answered { .. } | Entry::Woken { .. }
+            )
+        }) {
             RecordKind::Request
         } else {
             RecordKind::Step
@@ -125,6 +132,25 @@ pub enum Entry {
         /// Why, for people.
         message: String,
     },
+    /// A `wait` began.
+    WaitStarted {
+        /// The step.
+        step: StepId,
+        /// When it is over.
+        until: Timestamp,
+    },
+    /// A `wait` is over.
+    WaitEnded {
+        /// The step.
+        step: StepId,
+    },
+    /// The run has a lock that it needs.
+    LockAcquired {
+        /// The lock.
+        lock: LockName,
+        /// The fencing token: grows with every taking of the lock.
+        token: u64,
+    },
     /// The run is to end early.
     StopRequested {
         /// Why.
@@ -132,10 +158,13 @@ pub enum Entry {
         /// Who asked.
         actor: Actor,
     },
-    /// The run waits, and holds nothing.
-    Parked {
-        /// For what.
-        parking: Parking,
+    /// The run waits, and holds nothing but its locks.
+    Parked(Parked),
+    /// What a run waited for has come, or its time: any host of the pool may
+    /// go on.
+    Woken {
+        /// What.
+        cause: WakeCause,
     },
     /// A person answered what the run waits for.
     Answered {
@@ -166,15 +195,19 @@ impl Entry {
             Self::AttemptEnded(_) => "attempt_ended",
             Self::StepSkipped { .. } => "step_skipped",
             Self::StepUnstartable { .. } => "step_unstartable",
+            Self::WaitStarted { .. } => "wait_started",
+            Self::WaitEnded { .. } => "wait_ended",
+            Self::LockAcquired { .. } => "lock_acquired",
             Self::StopRequested { .. } => "stop_requested",
-            Self::Parked { .. } => "parked",
+            Self::Parked(_) => "parked",
+            Self::Woken { .. } => "woken",
             Self::Answered { .. } => "answered",
             Self::Ended { .. } => "ended",
         }
     }
 
     /// Every name, for tests that must hit each.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 15] = [
         "created",
         "claimed",
         "released",
@@ -182,8 +215,12 @@ impl Entry {
         "attempt_ended",
         "step_skipped",
         "step_unstartable",
+        "wait_started",
+        "wait_ended",
+        "lock_acquired",
         "stop_requested",
         "parked",
+        "woken",
         "answered",
         "ended",
     ];
@@ -215,6 +252,82 @@ pub struct Birth {
     pub environment: EnvironmentName,
     /// The pool.
     pub pool: PoolName,
+    /// The locks that it needs, each once, sorted by name: every run takes them
+    /// in this order, so that no two ever wait for each other.
+    pub locks: Vec<LockSpec>,
+    /// What it does when one of them is taken.
+    pub on_conflict: OnConflict,
+    /// Its place in queues: the position of its event, or of the newest event
+    /// when a person asked for it.
+    pub order: Sequence,
+    /// The run that it repeats or goes on with, when a person asked for that.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// Where a run comes from that a person made of another one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// The other run.
+    pub run: RunId,
+    /// What was asked.
+    pub kind: OriginKind,
+    /// Who asked.
+    pub actor: Actor,
+    /// Steps that the other run had finished, with their outputs: they are not
+    /// run again.
+    pub carried: BTreeMap<StepId, Carried>,
+    /// What replaces parts of a step's `with`.
+    pub overrides: BTreeMap<StepId, JsonMap>,
+    /// The files to begin with.
+    pub workspace: Option<WorkspacePlace>,
+}
+
+/// What a person asked of a run that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OriginKind {
+    /// All of it again.
+    Rerun,
+    /// On from the step that failed.
+    Resume,
+    /// On from the step that failed, for the hosts that failed in it.
+    FailedHosts,
+}
+
+impl OriginKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Rerun, Self::Resume, Self::FailedHosts];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rerun => "rerun",
+            Self::Resume => "resume",
+            Self::FailedHosts => "failed_hosts",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A step that another run had finished.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Carried {
+    /// Whether its `when` was false there; else it had succeeded.
+    pub is_skipped: bool,
+    /// What it gave.
+    pub outputs: Option<Arc<JsonMap>>,
+}
+
+/// Where the files of a run are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspacePlace {
+    /// The host that wrote to them last.
+    pub host: HostName,
+    /// Their digest in the store of artifacts; unset: only that host has them.
+    pub stored: Option<Digest>,
 }
 
 /// The event of a run, as far as the run needs it after it has left the stream.
@@ -292,6 +405,8 @@ pub struct AttemptEnd {
     pub leaked_handles: bool,
     /// What became of its log.
     pub log: LogFacts,
+    /// Where the run's files are after it; unset: where they were.
+    pub workspace: Option<WorkspacePlace>,
     /// What follows.
     pub next: AttemptNext,
 }
@@ -323,6 +438,17 @@ pub enum StopKind {
     Cancel,
     /// Its time is up.
     Timeout,
+    /// The run of a newer event has the lock that it needs, or waits for it.
+    Superseded,
+}
+
+/// A run that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// For what.
+    pub parking: Parking,
+    /// When it goes on without it, or ends.
+    pub until: Timestamp,
 }
 
 /// What a run waits for.
@@ -333,6 +459,70 @@ pub enum Parking {
         /// The step.
         step: StepId,
     },
+    /// The time of a step's next attempt.
+    Retry {
+        /// The step.
+        step: StepId,
+    },
+    /// The end of a `wait`.
+    Wait {
+        /// The step.
+        step: StepId,
+    },
+    /// A lock.
+    Lock {
+        /// The lock.
+        lock: LockName,
+    },
+}
+
+impl Parking {
+    /// Whether the run's `timeout` stands still meanwhile. A retry is a part of
+    /// the work; what others make a run wait for is not.
+    pub fn stops_the_clock(&self) -> bool {
+        match self {
+            Self::Question { .. } | Self::Wait { .. } | Self::Lock { .. } => true,
+            Self::Retry { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Parking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Question { step } => write!(f, "an answer about step `{step}`"),
+            Self::Retry { step } => write!(f, "the next attempt of step `{step}`"),
+            Self::Wait { step } => write!(f, "the end of step `{step}`"),
+            Self::Lock { lock } => write!(f, "lock `{lock}`"),
+        }
+    }
+}
+
+/// What woke a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WakeCause {
+    /// Its time has come.
+    Timer,
+    /// The lock that it waits for may be free.
+    Lock,
+}
+
+impl WakeCause {
+    /// Every cause.
+    pub const ALL: [Self; 2] = [Self::Timer, Self::Lock];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timer => "timer",
+            Self::Lock => "lock",
+        }
+    }
+
+    /// The cause of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    }
 }
 
 /// A person's answer to a question.

@@ -1,10 +1,15 @@
 //! The state of a run: a fold over its entries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::record::{Answer, AttemptEnd, AttemptNext, Birth, Claim, Entry, Parking, StopKind};
+use super::record::{
+    Answer, AttemptEnd, AttemptNext, Birth, Carried, Claim, Entry, Parked, Parking, StopKind,
+    WakeCause, WorkspacePlace,
+};
 use crate::event::Actor;
-use crate::id::{RunId, StepId};
+use crate::id::{HostName, LockName, RunId, StepId};
+use crate::lock::LockSpec;
 use crate::outcome::{AttemptOutcome, RunOutcome, StepOutcome};
 use crate::workflow::{Step, Workflow};
 use crate::{JsonMap, Timestamp};
@@ -24,6 +29,13 @@ pub struct Run {
     claims_without_progress: u32,
     stop: Option<(StopKind, Actor)>,
     steps: Vec<StepState>,
+    locks_held: Vec<LockName>,
+    workspace: Option<WorkspacePlace>,
+    /// How long it has waited while its clock stood still.
+    paused: Duration,
+    /// Whether the time that its next step waits for has come, whatever the
+    /// clock of the host that claims it says.
+    is_due: bool,
 }
 
 /// Where a run is.
@@ -33,8 +45,13 @@ pub enum Phase {
     Runnable,
     /// A host has it.
     Claimed(Claim),
-    /// It waits and holds nothing.
-    Parked(Parking),
+    /// It waits and holds nothing but its locks.
+    Waiting {
+        /// For what, and until when.
+        parked: Parked,
+        /// Since when.
+        since: Timestamp,
+    },
     /// It is over.
     Ended {
         /// How.
@@ -70,6 +87,8 @@ pub enum StepStatus {
     Running,
     /// The next attempt begins at that time.
     RetryAt(Timestamp),
+    /// It is a `wait` that is over at that time.
+    WaitUntil(Timestamp),
     /// A person says what to do.
     Asked,
     /// It is over.
@@ -99,16 +118,22 @@ pub struct IllegalEntry {
 impl Run {
     /// The run that this first entry makes.
     pub fn new(id: RunId, birth: Box<Birth>, workflow: Arc<Workflow>, at: Timestamp) -> Self {
+        let carried = |id: &StepId| birth.origin.as_ref()?.carried.get(id);
         let steps = workflow
             .steps()
             .map(|step| StepState {
                 id: step.id.clone(),
-                status: StepStatus::Waiting,
+                status: carried(&step.id)
+                    .map_or(StepStatus::Waiting, |carried| finished_before(carried, at)),
                 attempts: 0,
                 interrupted: 0,
                 started_at: None,
             })
             .collect();
+        let workspace = birth
+            .origin
+            .as_ref()
+            .and_then(|origin| origin.workspace.clone());
         Self {
             id,
             birth: Arc::from(birth),
@@ -119,6 +144,10 @@ impl Run {
             claims_without_progress: 0,
             stop: None,
             steps,
+            locks_held: vec![],
+            workspace,
+            paused: Duration::ZERO,
+            is_due: false,
         }
     }
 
@@ -147,11 +176,49 @@ impl Run {
         self.created_at
     }
 
-    /// When its time is up.
+    /// When its time is up, if it does not wait any more.
     pub fn deadline(&self) -> Timestamp {
         self.created_at
-            .saturating_add(self.workflow.timeout)
+            .saturating_add(self.workflow.timeout.saturating_add(self.paused))
             .unwrap_or(Timestamp::MAX)
+    }
+
+    /// When a run that waits must be looked at; unset for one that does not.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        match &self.phase {
+            Phase::Waiting { parked, .. } if parked.parking.stops_the_clock() => Some(parked.until),
+            Phase::Waiting { parked, .. } => Some(parked.until.min(self.deadline())),
+            _ => None,
+        }
+    }
+
+    /// Whether a timer said that the time has come which its next step waits
+    /// for. A host whose clock is behind would else park it again, and the timer
+    /// wake it again, until the clocks agree.
+    pub fn is_due(&self) -> bool {
+        self.is_due
+    }
+
+    /// The next lock that it needs and does not have.
+    pub fn missing_lock(&self) -> Option<&LockSpec> {
+        self.birth
+            .locks
+            .iter()
+            .find(|lock| !self.locks_held.contains(&lock.name))
+    }
+
+    /// Where its files are; unset: it has none yet.
+    pub fn workspace(&self) -> Option<&WorkspacePlace> {
+        self.workspace.as_ref()
+    }
+
+    /// The host that alone can go on with it: its files are there and nowhere
+    /// else.
+    pub fn pinned_to(&self) -> Option<&HostName> {
+        match &self.workspace {
+            Some(WorkspacePlace { host, stored: None }) => Some(host),
+            _ => None,
+        }
     }
 
     /// Where it is.
@@ -207,6 +274,9 @@ impl Run {
         match entry {
             Entry::Created(_) => return Err(illegal("the run exists already".to_owned())),
             Entry::Claimed(claim) => {
+                if let Phase::Waiting { parked, .. } = &self.phase {
+                    return Err(illegal(format!("the run waits for {}", parked.parking)));
+                }
                 if claim.epoch != self.epoch + 1 {
                     let expected = self.epoch + 1;
                     return Err(illegal(format!(
@@ -244,14 +314,33 @@ impl Run {
                 self.end_unstarted(step, outcome, message, at)
                     .map_err(illegal)?;
             }
+            Entry::WaitStarted { step, until } => {
+                self.require_claim().map_err(illegal)?;
+                self.start_wait(step, *until, at).map_err(illegal)?;
+            }
+            Entry::WaitEnded { step } => {
+                self.require_claim().map_err(illegal)?;
+                self.end_wait(step, at).map_err(illegal)?;
+            }
+            Entry::LockAcquired { lock, .. } => {
+                self.require_claim().map_err(illegal)?;
+                self.take_lock(lock).map_err(illegal)?;
+            }
             Entry::StopRequested { kind, actor } => {
                 // The first reason stays: a second request changes nothing.
                 self.stop.get_or_insert_with(|| (*kind, actor.clone()));
             }
-            Entry::Parked { parking } => {
+            Entry::Parked(parked) => {
                 self.require_claim().map_err(illegal)?;
                 self.require_idle().map_err(illegal)?;
-                self.phase = Phase::Parked(parking.clone());
+                self.phase = Phase::Waiting {
+                    parked: parked.clone(),
+                    since: at,
+                };
+            }
+            Entry::Woken { cause } => {
+                self.wake(at).map_err(illegal)?;
+                self.is_due = *cause == WakeCause::Timer;
             }
             Entry::Answered { step, answer, .. } => {
                 self.take_answer(step, *answer, at).map_err(illegal)?;
@@ -305,6 +394,7 @@ impl Run {
         step.attempts = attempt;
         step.status = StepStatus::Running;
         step.started_at.get_or_insert(at);
+        self.is_due = false;
         Ok(())
     }
 
@@ -331,6 +421,57 @@ impl Run {
         } else {
             self.claims_without_progress = 0;
         }
+        if end.workspace.is_some() {
+            self.workspace.clone_from(&end.workspace);
+        }
+        Ok(())
+    }
+
+    fn start_wait(&mut self, id: &StepId, until: Timestamp, at: Timestamp) -> Result<(), String> {
+        let step = self.step_mut(id)?;
+        if step.status != StepStatus::Waiting {
+            return Err(format!("step `{id}` has begun"));
+        }
+        step.status = StepStatus::WaitUntil(until);
+        step.started_at.get_or_insert(at);
+        Ok(())
+    }
+
+    fn end_wait(&mut self, id: &StepId, at: Timestamp) -> Result<(), String> {
+        let step = self.step_mut(id)?;
+        if !matches!(step.status, StepStatus::WaitUntil(_)) {
+            return Err(format!("step `{id}` does not wait"));
+        }
+        step.status = StepStatus::Ended {
+            outcome: StepOutcome::Attempt(AttemptOutcome::Succeeded),
+            message: String::new(),
+            outputs: None,
+            at,
+        };
+        self.is_due = false;
+        Ok(())
+    }
+
+    fn take_lock(&mut self, lock: &LockName) -> Result<(), String> {
+        match self.missing_lock() {
+            Some(missing) if missing.name == *lock => {
+                self.locks_held.push(lock.clone());
+                Ok(())
+            }
+            _ => Err(format!("lock `{lock}` is not the next one that it needs")),
+        }
+    }
+
+    /// Ends a wait: the clock goes on where it stood still.
+    fn wake(&mut self, at: Timestamp) -> Result<(), String> {
+        let Phase::Waiting { parked, since } = &self.phase else {
+            return Err("the run does not wait".to_owned());
+        };
+        if parked.parking.stops_the_clock() {
+            let waited = Duration::try_from(at.duration_since(*since)).unwrap_or_default();
+            self.paused = self.paused.saturating_add(waited);
+        }
+        self.phase = Phase::Runnable;
         Ok(())
     }
 
@@ -354,14 +495,16 @@ impl Run {
             outputs: None,
             at,
         };
+        self.is_due = false;
         Ok(())
     }
 
     fn take_answer(&mut self, id: &StepId, answer: Answer, at: Timestamp) -> Result<(), String> {
-        match &self.phase {
-            Phase::Parked(Parking::Question { step }) if step == id => {}
-            _ => return Err(format!("nobody asked about step `{id}`")),
+        if self.question() != Some(id) {
+            return Err(format!("nobody asked about step `{id}`"));
         }
+        self.step_mut(id)?;
+        self.wake(at)?;
         let step = self.step_mut(id)?;
         let ended = |outcome, message: &str| StepStatus::Ended {
             outcome: StepOutcome::Attempt(outcome),
@@ -377,7 +520,34 @@ impl Run {
                 "the attempt was interrupted, and a person said that it failed",
             ),
         };
-        self.phase = Phase::Runnable;
         Ok(())
+    }
+
+    /// The step that a person is asked about.
+    pub fn question(&self) -> Option<&StepId> {
+        match &self.phase {
+            Phase::Waiting {
+                parked:
+                    Parked {
+                        parking: Parking::Question { step },
+                        ..
+                    },
+                ..
+            } => Some(step),
+            _ => None,
+        }
+    }
+}
+
+fn finished_before(carried: &Carried, at: Timestamp) -> StepStatus {
+    StepStatus::Ended {
+        outcome: if carried.is_skipped {
+            StepOutcome::Skipped
+        } else {
+            StepOutcome::Attempt(AttemptOutcome::Succeeded)
+        },
+        message: String::new(),
+        outputs: carried.outputs.clone(),
+        at,
     }
 }

@@ -32,7 +32,9 @@ fn wit_error(error: &CallError) -> Error {
             value: *value,
             unit: unit.to_string(),
         }),
-        CallError::Unavailable(text) => Error::Unavailable(bounded(text)),
+        CallError::Unavailable(text) | CallError::Interrupted(text) => {
+            Error::Unavailable(bounded(text))
+        }
         CallError::Unsupported(name) => Error::Unsupported(bounded(name)),
         CallError::Internal(text) => Error::Internal(bounded(text)),
     }

@@ -10,6 +10,7 @@
 //!                             └─ shim ─ a trusted tool without a jail
 //! ```
 
+mod lease;
 mod lock;
 mod server;
 mod service;
@@ -22,17 +23,20 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use infraflow_core::tool::ProcessEnd;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use self::lease::{Allowed, Lease};
 pub(crate) use self::server::EXTRA_DESCRIPTOR;
 pub use self::server::run;
 pub use self::service::{Service, ServiceSpec};
-use self::wire::{End, Reply, Request, SpawnRequest};
+use self::wire::{Cause, End, Refusal, Reply, Request, SpawnRequest};
 pub use self::wire::{Holder, StopKind, Tree};
+use crate::boottime::boottime;
 use crate::limits::{
     CHILDREN, HOST_GONE_GRACE, KILL_WAIT, LOCK_WAIT, PACKET_BYTES, PACKET_DESCRIPTORS,
     WATCHDOG_ANSWER,
@@ -116,6 +120,10 @@ pub enum SpawnError {
         /// The program.
         program: Utf8PathBuf,
     },
+    /// The lease that [`Watchdog::lease`] gave has come to an end. Nothing was
+    /// started; after a newer lease it may be.
+    #[error("this host has lost touch with NATS: its lease allows no new tools")]
+    Lease,
     /// There is no watchdog any more.
     #[error(transparent)]
     Watchdog(#[from] WatchdogError),
@@ -160,6 +168,9 @@ struct Inner {
     program: Utf8PathBuf,
     pid: i32,
     gone: watch::Receiver<bool>,
+    /// Never more than the newest one is under way, and none waits behind
+    /// requests.
+    lease: watch::Sender<Option<Lease>>,
     _connection: Task,
 }
 
@@ -178,8 +189,8 @@ struct Children {
 }
 
 struct Waiting {
-    spawned: Option<oneshot::Sender<Result<i32, i32>>>,
-    ended: watch::Sender<Option<End>>,
+    spawned: Option<oneshot::Sender<Result<i32, Refusal>>>,
+    ended: watch::Sender<Option<(End, Cause)>>,
     /// Whether its handle is dropped, so that it is being killed.
     dropped: bool,
 }
@@ -220,11 +231,13 @@ impl Watchdog {
         greet(&socket, data_dir).await?;
         let (requests, outgoing) = mpsc::channel(CHILDREN * 2);
         let (now_gone, gone) = watch::channel(false);
+        let (lease, leases) = watch::channel(None);
         let children = Arc::new(Children::default());
         let connection = Connection {
             socket,
             process,
             outgoing,
+            leases,
             children: Arc::clone(&children),
             now_gone,
         };
@@ -236,6 +249,7 @@ impl Watchdog {
                 program,
                 pid: pid.unwrap_or_default(),
                 gone,
+                lease,
                 _connection: tasks::start("watchdog connection", connection.run()),
             }),
         })
@@ -294,12 +308,38 @@ impl Watchdog {
                 child.pid = pid;
                 Ok(child)
             }
-            Ok(Ok(Err(errno))) => Err(SpawnError::System {
+            Ok(Ok(Err(Refusal::Lease))) => Err(SpawnError::Lease),
+            Ok(Ok(Err(Refusal::System(errno)))) => Err(SpawnError::System {
                 program,
                 source: io::Error::from_raw_os_error(errno),
             }),
             Ok(Err(_)) | Err(_) => Err(gone()),
         }
+    }
+
+    /// Says until when this host may act, in the time of
+    /// [`boottime`](crate::boottime()); replaces what was said before. Never
+    /// waits, and comes before any later [`Watchdog::spawn`].
+    ///
+    /// From `spawn_until` on the watchdog refuses to start tools
+    /// ([`SpawnError::Lease`]). At `kill_at` it kills every tool with everything
+    /// below it; half of the time in between, but at most 2 s, before that it
+    /// asks them to end. It does so by itself, also when this process is
+    /// stopped, and right after the machine has slept. Services stay. After a
+    /// newer lease tools may be started again; those that were already asked to
+    /// end are gone.
+    ///
+    /// Without any call tools run as long as they like.
+    pub fn lease(&self, spawn_until: Duration, kill_at: Duration) {
+        let lease = Lease::new(spawn_until, kill_at);
+        self.inner.lease.send_replace(Some(lease));
+    }
+
+    /// Whether the lease allows to start tools now. The watchdog asks itself
+    /// again before each start.
+    pub(crate) fn allows_tools(&self) -> bool {
+        let lease = *self.inner.lease.borrow();
+        lease.is_none_or(|lease| lease.allows(boottime()) == Allowed::Spawns)
     }
 
     /// Waits until every child whose handle was dropped is gone, at most 10 s.
@@ -342,7 +382,7 @@ impl Spawn {
 pub struct Child {
     id: u64,
     pid: i32,
-    end: watch::Receiver<Option<End>>,
+    end: watch::Receiver<Option<(End, Cause)>>,
     watchdog: Arc<Inner>,
     kill: Option<mpsc::OwnedPermit<Outgoing>>,
 }
@@ -361,10 +401,15 @@ impl Child {
         let mut end = self.end.clone();
         let ended = end.wait_for(Option::is_some).await;
         match ended.map_err(|_| WatchdogError::Gone)?.as_ref() {
-            Some(End::Exited(code)) => Ok(ProcessEnd::Exited(*code)),
-            Some(End::Signalled(signal)) => Ok(ProcessEnd::Signalled(*signal)),
+            Some((End::Exited(code), _)) => Ok(ProcessEnd::Exited(*code)),
+            Some((End::Signalled(signal), _)) => Ok(ProcessEnd::Signalled(*signal)),
             None => Err(WatchdogError::Gone),
         }
+    }
+
+    /// Whether it has ended because the lease ran out.
+    pub fn ended_by_lease(&self) -> bool {
+        matches!(*self.end.borrow(), Some((_, Cause::Lease)))
     }
 
     /// Has its tree ended. Returns at once; [`Child::wait`] says when it is.
@@ -400,8 +445,8 @@ impl Children {
     fn wait_for(
         &self,
         id: u64,
-        spawned: oneshot::Sender<Result<i32, i32>>,
-    ) -> watch::Receiver<Option<End>> {
+        spawned: oneshot::Sender<Result<i32, Refusal>>,
+    ) -> watch::Receiver<Option<(End, Cause)>> {
         let (ended, end) = watch::channel(None);
         let waiting = Waiting {
             spawned: Some(spawned),
@@ -429,14 +474,14 @@ impl Children {
         let mut waiting = self.lock();
         match *reply {
             Reply::Spawned { id, pid } => answer(&mut waiting, id, Ok(pid)),
-            Reply::NotSpawned { id, errno } => {
-                answer(&mut waiting, id, Err(errno));
+            Reply::NotSpawned { id, refusal } => {
+                answer(&mut waiting, id, Err(refusal));
                 waiting.remove(&id);
                 self.one_less.notify_waiters();
             }
-            Reply::Exited { id, end } => {
+            Reply::Exited { id, end, cause } => {
                 if let Some(child) = waiting.remove(&id) {
-                    child.ended.send_replace(Some(end));
+                    child.ended.send_replace(Some((end, cause)));
                 }
                 self.one_less.notify_waiters();
             }
@@ -445,7 +490,7 @@ impl Children {
     }
 }
 
-fn answer(waiting: &mut HashMap<u64, Waiting>, id: u64, answer: Result<i32, i32>) {
+fn answer(waiting: &mut HashMap<u64, Waiting>, id: u64, answer: Result<i32, Refusal>) {
     let spawned = waiting.get_mut(&id).and_then(|child| child.spawned.take());
     if let Some(spawned) = spawned {
         // Whoever asked may be gone; its child is then killed by its drop.
@@ -458,6 +503,7 @@ struct Connection {
     socket: Socket,
     process: tokio::process::Child,
     outgoing: mpsc::Receiver<Outgoing>,
+    leases: watch::Receiver<Option<Lease>>,
     children: Arc<Children>,
     now_gone: watch::Sender<bool>,
 }
@@ -482,7 +528,23 @@ impl Connection {
                 self.children.take(&reply);
                 Some(())
             }
-            Some(outgoing) = self.outgoing.recv() => self.send(outgoing).await,
+            Ok(()) = self.leases.changed() => self.send_lease().await,
+            Some(outgoing) = self.outgoing.recv() => {
+                // A lease that was given before a request counts for it.
+                if matches!(self.leases.has_changed(), Ok(true)) {
+                    self.leases.mark_unchanged();
+                    self.send_lease().await?;
+                }
+                self.send(outgoing).await
+            }
+        }
+    }
+
+    async fn send_lease(&self) -> Option<()> {
+        let lease = *self.leases.borrow();
+        match lease {
+            Some(lease) => send(&self.socket, &Request::Lease(lease), &[]).await.ok(),
+            None => Some(()),
         }
     }
 

@@ -8,6 +8,10 @@
 //!
 //! When its socket closes, the host is gone: it ends every tree of processes
 //! and only then lets go of the lock.
+//!
+//! When the host's lease runs out, it ends the tools and goes on, however the
+//! host is: stopped, stuck, or out of touch with the others, who may now do the
+//! same work. Services are the host's own and stay.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -15,7 +19,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
@@ -23,10 +27,12 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use super::lease::{Allowed, Lease};
 use super::lock::{self, Taken};
 use super::tree::{self, Process};
-use super::wire::{End, Reply, Request, SpawnRequest, StopKind, Tree};
-use crate::limits::{HOST_GONE_GRACE, KILL_AGAIN, KILL_WAIT, LOCK_WAIT};
+use super::wire::{Cause, End, Refusal, Reply, Request, SpawnRequest, StopKind, Tree};
+use crate::boottime::boottime;
+use crate::limits::{HOST_GONE_GRACE, KILL_AGAIN, KILL_WAIT, LEASE_LOOK, LOCK_WAIT};
 use crate::packet::{Packet, Socket};
 
 /// The number of a child's first extra descriptor; the others follow. High, so
@@ -76,6 +82,7 @@ async fn serve(socket: OwnedFd) -> io::Result<()> {
         if understood.is_err() {
             break;
         }
+        server.keep_lease();
         server.look_after_children();
     }
     server.end_everything(&mut child_ended).await;
@@ -93,6 +100,8 @@ struct Server {
     children: BTreeMap<u64, Child>,
     /// What the host has still to be told; bounded by its children.
     replies: VecDeque<Vec<u8>>,
+    /// What the host said last; a host that is alone never says anything.
+    lease: Option<Lease>,
 }
 
 struct Child {
@@ -102,6 +111,8 @@ struct Child {
     killed: Option<Instant>,
     /// How it ended, while something of it may be left.
     end: Option<(End, Instant)>,
+    /// Why it ends.
+    cause: Cause,
 }
 
 impl Server {
@@ -111,15 +122,13 @@ impl Server {
             lock: None,
             children: BTreeMap::new(),
             replies: VecDeque::new(),
+            lease: None,
         }
     }
 
     /// Waits until there is something to do.
     async fn wait(&mut self, child_ended: &mut tokio::signal::unix::Signal) -> Option<HostSaid> {
-        let looks_again = self
-            .children
-            .values()
-            .any(|child| child.killed.is_some() || child.end.is_some());
+        let next_look = self.next_look();
         let wants_to_send = !self.replies.is_empty();
         // Each branch is cancel-safe: a message is taken or not.
         tokio::select! {
@@ -134,8 +143,21 @@ impl Server {
                 self.send_replies();
                 None
             }
-            () = sleep(KILL_AGAIN), if looks_again => None,
+            () = sleep(next_look.unwrap_or_default()), if next_look.is_some() => None,
         }
+    }
+
+    /// How long to wait for the next look at the children, when nothing else
+    /// happens; `None`: for ever.
+    fn next_look(&self) -> Option<Duration> {
+        let mut children = self.children.values();
+        if children.any(|child| child.killed.is_some() || child.end.is_some()) {
+            return Some(KILL_AGAIN);
+        }
+        let change = self.lease?.next_change(boottime())?;
+        let mut children = self.children.values();
+        let has_tools = children.any(|child| child.tree != Tree::Service);
+        has_tools.then(|| change.min(LEASE_LOOK))
     }
 
     /// Does what the host asks.
@@ -147,21 +169,26 @@ impl Server {
             Ok(Request::Hello { data_dir, host }) => self.take_lock(data_dir, host).await,
             Ok(Request::Spawn(request)) => {
                 let id = request.id;
-                let reply = match self.spawn(request, packet.descriptors) {
+                let reply = match self.may_spawn(request.tree) {
+                    Ok(()) => self.spawn(request, packet.descriptors),
+                    Err(refusal) => Err(refusal),
+                };
+                let reply = match reply {
                     Ok(pid) => Reply::Spawned {
                         id,
                         pid: pid.as_raw_pid(),
                     },
-                    Err(error) => Reply::NotSpawned {
-                        id,
-                        errno: error.raw_os_error().unwrap_or_default(),
-                    },
+                    Err(refusal) => Reply::NotSpawned { id, refusal },
                 };
                 self.reply(&reply);
                 Ok(())
             }
             Ok(Request::Stop { id, kind }) => {
                 self.stop(id, kind);
+                Ok(())
+            }
+            Ok(Request::Lease(lease)) => {
+                self.renew(lease);
                 Ok(())
             }
             Err(_) => Err(()),
@@ -187,7 +214,41 @@ impl Server {
         if self.lock.is_some() { Ok(()) } else { Err(()) }
     }
 
-    fn spawn(&mut self, request: SpawnRequest, descriptors: Vec<OwnedFd>) -> io::Result<Pid> {
+    fn renew(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+        // Who was asked to end under the old lease is not left half-way.
+        for child in self.children.values_mut() {
+            if child.cause == Cause::Lease {
+                child.killed.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Ends the tools when the lease wants it.
+    fn keep_lease(&mut self) {
+        let Some(allowed) = self.lease.map(|lease| lease.allows(boottime())) else {
+            return;
+        };
+        if allowed >= Allowed::Ending {
+            for child in self.children.values_mut() {
+                child.end_by_lease(allowed);
+            }
+        }
+    }
+
+    fn may_spawn(&self, tree: Tree) -> Result<(), Refusal> {
+        match (tree, self.lease.map(|lease| lease.allows(boottime()))) {
+            (Tree::Service, _) | (_, None | Some(Allowed::Spawns)) => Ok(()),
+            (Tree::Supervised | Tree::Jailed, Some(_)) => Err(Refusal::Lease),
+        }
+    }
+
+    fn spawn(&mut self, request: SpawnRequest, descriptors: Vec<OwnedFd>) -> Result<Pid, Refusal> {
+        self.try_spawn(request, descriptors)
+            .map_err(|error| Refusal::System(error.raw_os_error().unwrap_or_default()))
+    }
+
+    fn try_spawn(&mut self, request: SpawnRequest, descriptors: Vec<OwnedFd>) -> io::Result<Pid> {
         let mut descriptors = descriptors.into_iter();
         let mut streams = [Stdio::null(), Stdio::null(), Stdio::null()];
         for (stream, given) in streams.iter_mut().zip(request.streams) {
@@ -225,6 +286,7 @@ impl Server {
                 tree: request.tree,
                 killed: None,
                 end: None,
+                cause: Cause::Usual,
             },
         );
         Ok(pid)
@@ -287,17 +349,18 @@ impl Server {
     /// Tells the host of the children that have ended, once nothing of them can
     /// be left.
     fn report(&mut self, strays: bool) {
-        let ended: Vec<(u64, End)> = self
+        let ended: Vec<(u64, End, Cause)> = self
             .children
             .iter()
             .filter_map(|(id, child)| {
                 let (end, since) = child.end?;
-                (!strays || since.elapsed() > KILL_WAIT).then_some((*id, end))
+                let is_over = !strays || since.elapsed() > KILL_WAIT;
+                is_over.then_some((*id, end, child.cause))
             })
             .collect();
-        for (id, end) in ended {
+        for (id, end, cause) in ended {
             self.children.remove(&id);
-            self.reply(&Reply::Exited { id, end });
+            self.reply(&Reply::Exited { id, end, cause });
         }
     }
 
@@ -361,6 +424,23 @@ impl Child {
         }
         if self.tree == Tree::Service {
             let _ = rustix::process::kill_process(self.pid, Signal::TERM);
+        }
+    }
+
+    /// Ends a tool that the lease does not allow any more: TERM once, then KILL.
+    fn end_by_lease(&mut self, allowed: Allowed) {
+        if self.tree == Tree::Service || self.end.is_some() {
+            return;
+        }
+        if self.cause == Cause::Usual {
+            self.cause = Cause::Lease;
+            if allowed == Allowed::Ending {
+                self.term();
+            }
+        }
+        if allowed == Allowed::Nothing {
+            // The kill follows with the look after all children.
+            self.killed.get_or_insert_with(Instant::now);
         }
     }
 

@@ -5,6 +5,8 @@
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use super::lease::Lease;
+
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
@@ -25,6 +27,8 @@ pub(crate) enum Request {
         /// How.
         kind: StopKind,
     },
+    /// The host has confirmed its lease; replaces what was said before.
+    Lease(Lease),
 }
 
 /// A child to start.
@@ -96,8 +100,8 @@ pub(crate) enum Reply {
     NotSpawned {
         /// The child.
         id: u64,
-        /// The system's error number.
-        errno: i32,
+        /// Why.
+        refusal: Refusal,
     },
     /// The child has ended, and with it everything below it.
     Exited {
@@ -105,7 +109,27 @@ pub(crate) enum Reply {
         id: u64,
         /// How it ended.
         end: End,
+        /// Whose doing that was.
+        cause: Cause,
     },
+}
+
+/// Why a child was not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Refusal {
+    /// The system's error number.
+    System(i32),
+    /// The lease allows no new tools.
+    Lease,
+}
+
+/// Whose doing the end of a child was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Cause {
+    /// Its own, or that of whoever had it stopped.
+    Usual,
+    /// The lease ran out while it was there.
+    Lease,
 }
 
 /// Who has a data directory, as far as the lock file says.

@@ -12,6 +12,7 @@ mod support;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use infraflow_core::JsonMap;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `host <data directory> <store> idle|busy|apply <marker>`
+/// `host <data directory> <store> idle|busy|leased|apply <marker>`
 fn host(arguments: &[String]) -> ExitCode {
     let [data_dir, store, scenario, marker] = arguments else {
         return ExitCode::from(64);
@@ -71,6 +72,9 @@ fn host(arguments: &[String]) -> ExitCode {
         let work = async {
             match scenario.as_str() {
                 "busy" => host.busy().await,
+                "leased" => {
+                    tokio::join!(host.renew_lease(), host.busy());
+                }
                 "apply" => host.apply().await,
                 _ => {
                     say("ready");
@@ -126,7 +130,7 @@ impl Host {
             environment: vec![],
             directory: "/".into(),
             log: self.data_dir.join("service.log"),
-            grace: std::time::Duration::from_secs(1),
+            grace: Duration::from_secs(1),
         });
         let _service = service.await.unwrap();
         let shell = |text: String| CommandRequest {
@@ -157,6 +161,17 @@ impl Host {
             () = up => {}
         }
         std::future::pending::<()>().await;
+    }
+
+    /// Renews a lease of a few seconds for ever.
+    async fn renew_lease(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            ticks.tick().await;
+            let now = infraflow_tools::boottime();
+            let (spawn, kill) = (Duration::from_secs(3), Duration::from_secs(5));
+            self.watchdog.lease(now + spawn, now + kill);
+        }
     }
 
     /// An apply that never ends, in its second resource.

@@ -77,12 +77,12 @@ impl Drop for Host {
     }
 }
 
-struct Scene {
+pub(crate) struct Scene {
     _folder: tempfile::TempDir,
-    data_dir: Utf8PathBuf,
+    pub(crate) data_dir: Utf8PathBuf,
 }
 
-fn scene() -> Scene {
+pub(crate) fn scene() -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = Utf8PathBuf::from_path_buf(folder.path().join("data")).unwrap();
     Scene {

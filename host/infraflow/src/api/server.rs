@@ -10,25 +10,24 @@ use infraflow_bus::{
 use infraflow_core::id::{RunId, StepId, UserName, WorkflowName};
 use infraflow_core::limits::UPLOAD;
 use infraflow_core::plugin::InstalledPlugin;
-use infraflow_core::ports::{Blobs, Sequence};
-use infraflow_core::run::{Answer, Parking, Phase};
+use infraflow_core::ports::{BlobError, Blobs, Sequence};
+use infraflow_core::run::Answer;
 use infraflow_engine::Engine;
 use infraflow_engine::catalog::{CatalogEntry, PutError};
 use infraflow_engine::control::{ControlError, GivenInputs};
-use infraflow_engine::index::{RunFilter, is_state_name};
+use infraflow_engine::index::{ListedRun, RunFilter, is_state_name};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::types::{
     AnswerRequest, ApplyRequest, CapabilityItem, DeadItem, DeadPage, DeadQuery, DeadRef, JailItem,
-    LogAnswer, LogItem, LogQuery, PluginItem, RunDetail, RunRef, RunsPage, RunsQuery, SourceItem,
-    StartRequest, Started, Status, StreamItem, UploadAnswer, UploadPiece, WorkflowDetail,
+    JoinRequest, LogAnswer, LogItem, LogQuery, PluginItem, RunDetail, RunItem, RunRef, RunsPage,
+    RunsQuery, SourceItem, StartRequest, Started, Status, StreamItem, Uploaded, WorkflowDetail,
     WorkflowItem, WorkflowList, WorkflowRef,
 };
 use super::{verb, view};
 use crate::health::Health;
 use crate::task::spawn_short;
-use crate::uploads::Uploads;
 use crate::workflow_dir::WorkflowDir;
 
 /// The longest time for one answer.
@@ -51,7 +50,6 @@ pub(crate) struct Api {
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) workflow_dir: Arc<WorkflowDir>,
     pub(crate) health: Arc<Health>,
-    pub(crate) uploads: Uploads,
     pub(crate) sources: Vec<SourceItem>,
     pub(crate) host: String,
     pub(crate) http: String,
@@ -69,22 +67,22 @@ pub(crate) async fn serve(api: Arc<Api>, mut requests: RpcServer) {
     }
 }
 
-fn failure(code: &str, message: impl Into<String>) -> CallFailure {
+pub(super) fn failure(code: &str, message: impl Into<String>) -> CallFailure {
     CallFailure {
         code: code.to_owned(),
         message: message.into(),
     }
 }
 
-fn invalid(message: impl Into<String>) -> CallFailure {
+pub(super) fn invalid(message: impl Into<String>) -> CallFailure {
     failure("invalid", message)
 }
 
-fn unavailable(error: impl ToString) -> CallFailure {
+pub(super) fn unavailable(error: impl ToString) -> CallFailure {
     failure("unavailable", error.to_string())
 }
 
-fn control(error: ControlError) -> CallFailure {
+pub(super) fn control(error: ControlError) -> CallFailure {
     let code = match error {
         ControlError::NotFound(_) => "not_found",
         ControlError::Invalid(_) => "invalid",
@@ -118,6 +116,12 @@ impl Api {
             verb::RUNS_START => write(&self.start_run(user, read(payload)?).await?),
             verb::RUNS_CANCEL => write(&self.cancel_run(user, read(payload)?).await?),
             verb::RUNS_ANSWER => write(&self.answer_run(user, read(payload)?).await?),
+            verb::RUNS_REPEAT => write(&self.repeat_run(user, read(payload)?).await?),
+            verb::LOCKS_LIST => write(&self.list_locks().await?),
+            verb::LOCKS_RELEASE => write(&self.release_lock(user, read(payload)?).await?),
+            verb::HOSTS_LIST => write(&self.list_hosts()),
+            verb::HOSTS_DRAIN => write(&self.drain_host(user, read(payload)?).await?),
+            verb::AUDIT_LIST => write(&self.list_audit(read(payload)?).await?),
             verb::LOGS_READ => write(&self.read_logs(read(payload)?).await?),
             verb::WORKFLOWS_LIST => write(&self.list_workflows()),
             verb::WORKFLOWS_SHOW => write(&self.show_workflow(&read(payload)?)?),
@@ -127,6 +131,7 @@ impl Api {
             verb::DEAD_LIST => write(&self.list_dead(&read(payload)?).await?),
             verb::DEAD_SHOW => write(&self.show_dead(&read(payload)?).await?),
             verb::UPLOAD => write(&self.upload(payload).await?),
+            verb::UPLOAD_JOIN => write(&self.join_upload(read(payload)?).await?),
             other => Err(failure(
                 "not_found",
                 format!("this host does not know `{other}`: is it older than this program?"),
@@ -156,9 +161,16 @@ impl Api {
         let listed = self.engine.index().list(&filter, limit);
         let next = (listed.len() == limit).then(|| listed.last().map(|run| run.position.0));
         Ok(RunsPage {
-            runs: listed.iter().map(view::run_item).collect(),
+            runs: listed.iter().map(|run| self.run_item(run)).collect(),
             next: next.flatten(),
         })
+    }
+
+    fn run_item(&self, listed: &ListedRun) -> RunItem {
+        RunItem {
+            queue_position: self.engine.queue_position(listed),
+            ..view::run_item(listed)
+        }
     }
 
     async fn show_run(&self, wanted: RunRef) -> Result<RunDetail, CallFailure> {
@@ -169,7 +181,7 @@ impl Api {
         let birth = run.birth();
         let workspace = self.data_dir.join("work").join(id.to_string());
         Ok(RunDetail {
-            run: view::run_item(&listed),
+            run: self.run_item(&listed),
             workflow_digest: birth.workflow_digest.to_string(),
             trusted: birth.trust == infraflow_core::ports::Trust::Trusted,
             event: (*birth.event.document).clone(),
@@ -237,10 +249,8 @@ impl Api {
 
     async fn asked_step(&self, run: RunId) -> Result<StepId, CallFailure> {
         let (run, _) = self.engine.show_run(run).await.map_err(control)?;
-        match run.phase() {
-            Phase::Parked(Parking::Question { step }) => Ok(step.clone()),
-            _ => Err(failure("conflict", "the run does not wait for an answer")),
-        }
+        let asked = run.question().cloned();
+        asked.ok_or_else(|| failure("conflict", "the run does not wait for an answer"))
     }
 
     // ---- logs --------------------------------------------------------------------
@@ -432,19 +442,38 @@ impl Api {
 
     // ---- uploads and status ------------------------------------------------------------
 
-    async fn upload(&self, payload: &[u8]) -> Result<UploadAnswer, CallFailure> {
-        let split = payload.iter().position(|&byte| byte == b'\n');
-        let (head, bytes) = payload.split_at(split.unwrap_or(payload.len()));
-        let piece: UploadPiece = read(head)?;
-        let bytes = bytes.get(1..).unwrap_or_default();
-        let whole = self.uploads.take(&piece, bytes, UPLOAD).map_err(invalid)?;
-        let Some(whole) = whole else {
-            return Ok(UploadAnswer { digest: None });
-        };
-        let digest = self.blobs.put(whole).await.map_err(unavailable)?;
-        Ok(UploadAnswer {
-            digest: Some(digest.to_string()),
+    /// Stores a piece. Any host can take any piece: they meet in the store.
+    async fn upload(&self, piece: &[u8]) -> Result<Uploaded, CallFailure> {
+        let stored = self.blobs.put(piece.to_vec()).await;
+        Ok(Uploaded {
+            digest: stored.map_err(unavailable)?.to_string(),
         })
+    }
+
+    /// Stores the whole; the pieces go by age.
+    async fn join_upload(&self, request: JoinRequest) -> Result<Uploaded, CallFailure> {
+        let mut whole = Vec::new();
+        for piece in &request.pieces {
+            let digest = piece
+                .parse()
+                .map_err(|_| invalid(format!("`{piece}` is not a digest")))?;
+            let room = UPLOAD
+                .0
+                .saturating_sub(u64::try_from(whole.len()).unwrap_or(u64::MAX));
+            let bytes = self
+                .blobs
+                .get(digest, room)
+                .await
+                .map_err(|error| match error {
+                    BlobError::TooLarge { .. } => {
+                        invalid(format!("the files have more than {UPLOAD}, compressed"))
+                    }
+                    BlobError::NotFound(_) => invalid(format!("piece `{piece}` was not uploaded")),
+                    error => unavailable(error),
+                })?;
+            whole.extend(bytes);
+        }
+        self.upload(&whole).await
     }
 
     async fn status(&self) -> Result<Status, CallFailure> {

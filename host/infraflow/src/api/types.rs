@@ -32,11 +32,31 @@ pub(crate) struct RunsPage {
 pub(crate) struct RunItem {
     pub(crate) id: String,
     pub(crate) workflow: String,
-    /// `queued`, `running`, `retrying`, `waiting`, or the outcome.
+    /// `queued`, `running`, `retrying`, `waiting`, `blocked`, or the outcome.
     pub(crate) state: String,
     pub(crate) is_ended: bool,
     /// The step that it is at.
     pub(crate) step: Option<String>,
+    /// What it waits for: `answer`, `time` or `lock`.
+    #[serde(default)]
+    pub(crate) waits_for: Option<String>,
+    /// The lock that it waits for.
+    #[serde(default)]
+    pub(crate) lock: Option<String>,
+    /// Its place in the queue of that lock, from 1.
+    #[serde(default)]
+    pub(crate) queue_position: Option<usize>,
+    /// When it goes on by itself, or ends.
+    #[serde(default)]
+    pub(crate) wakes_at: Option<jiff::Timestamp>,
+    /// The host that has it.
+    #[serde(default)]
+    pub(crate) host: Option<String>,
+    /// The pool whose hosts execute it.
+    pub(crate) pool: String,
+    /// The run that it was made of.
+    #[serde(default)]
+    pub(crate) origin: Option<String>,
     /// Why it ended as it did.
     pub(crate) reason: String,
     pub(crate) created_at: jiff::Timestamp,
@@ -77,7 +97,7 @@ pub(crate) struct StepItem {
     pub(crate) stage: String,
     pub(crate) label: Option<String>,
     pub(crate) uses: String,
-    /// `waiting`, `running`, `retrying`, `asked`, or the outcome.
+    /// `waiting`, `running`, `retrying`, `sleeping`, `asked`, or the outcome.
     pub(crate) state: String,
     /// The outcome with its exit code, for people.
     pub(crate) shown: String,
@@ -144,6 +164,128 @@ pub(crate) struct AnswerRequest {
     #[serde(default)]
     pub(crate) step: Option<String>,
     pub(crate) answer: String,
+}
+
+/// A run to make of one that is over.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RepeatRequest {
+    pub(crate) run: String,
+    /// `rerun`, `resume` or `failed_hosts`.
+    pub(crate) kind: String,
+    /// Inputs that replace the run's; texts get the types of the schema.
+    #[serde(default)]
+    pub(crate) texts: Vec<(String, String)>,
+    #[serde(default)]
+    pub(crate) latest: bool,
+    pub(crate) request_id: String,
+}
+
+/// A lock that runs have or wait for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LockItem {
+    pub(crate) name: String,
+    /// How many runs may have it at once.
+    pub(crate) max: u32,
+    pub(crate) holders: Vec<LockHolder>,
+    /// In the order in which they get it.
+    pub(crate) waiters: Vec<LockWaiter>,
+}
+
+/// A run that has a lock.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LockHolder {
+    pub(crate) run: String,
+    pub(crate) workflow: Option<String>,
+    pub(crate) state: Option<String>,
+    pub(crate) since: jiff::Timestamp,
+    pub(crate) token: u64,
+    /// The run is over: the lock is free of it.
+    pub(crate) is_over: bool,
+}
+
+/// A run that waits for a lock.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LockWaiter {
+    pub(crate) run: String,
+    pub(crate) workflow: Option<String>,
+    /// The position of its event.
+    pub(crate) order: u64,
+}
+
+/// A lock to take away.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LockRef {
+    pub(crate) lock: String,
+    /// From this run only.
+    #[serde(default)]
+    pub(crate) run: Option<String>,
+}
+
+/// From which runs a lock was taken.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LockReleased {
+    pub(crate) lock: String,
+    pub(crate) runs: Vec<String>,
+}
+
+/// A host.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HostItem {
+    pub(crate) name: String,
+    /// `alive`, `draining` or `gone`.
+    pub(crate) state: String,
+    pub(crate) pools: Vec<String>,
+    pub(crate) runs_active: usize,
+    pub(crate) started_at: jiff::Timestamp,
+    pub(crate) version: String,
+    /// Milliseconds; 0: it has its NATS account to itself and needs none.
+    pub(crate) lease_ms: u64,
+}
+
+/// A host to drain, or not to any more.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DrainRequest {
+    /// Unset: the only one there is.
+    #[serde(default)]
+    pub(crate) host: Option<String>,
+    pub(crate) draining: bool,
+}
+
+/// Audit entries to list, newest first.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuditQuery {
+    /// Older than the entry at this position.
+    #[serde(default)]
+    pub(crate) before: Option<u64>,
+    pub(crate) limit: usize,
+}
+
+/// Some audit entries, newest first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AuditPage {
+    pub(crate) entries: Vec<AuditItem>,
+    pub(crate) next: Option<u64>,
+}
+
+/// Who did what to what.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AuditItem {
+    pub(crate) position: u64,
+    /// Unset: the entry cannot be read.
+    pub(crate) at: Option<jiff::Timestamp>,
+    pub(crate) actor: String,
+    pub(crate) action: String,
+    pub(crate) object: String,
+    pub(crate) detail: Json,
+    /// `intent`, `done`, `refused`, or `unreadable`.
+    pub(crate) phase: String,
+    pub(crate) reason: String,
+    /// The same for the intent and the result of one act.
+    pub(crate) act: String,
 }
 
 /// Log lines to read.
@@ -284,20 +426,17 @@ pub(crate) struct DeadRef {
     pub(crate) id: u64,
 }
 
-/// The first line of an upload's piece; the bytes follow.
+/// Pieces of an upload to put together, in order.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct UploadPiece {
-    pub(crate) upload: String,
-    pub(crate) offset: u64,
-    pub(crate) last: bool,
+pub(crate) struct JoinRequest {
+    pub(crate) pieces: Vec<String>,
 }
 
-/// What became of an upload's piece.
+/// A stored upload, or a piece of one.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct UploadAnswer {
-    /// The digest, after the last piece.
-    pub(crate) digest: Option<String>,
+pub(crate) struct Uploaded {
+    pub(crate) digest: String,
 }
 
 /// How the host is.

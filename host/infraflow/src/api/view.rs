@@ -13,8 +13,18 @@ pub(crate) fn run_item(listed: &ListedRun) -> RunItem {
     let summary = &listed.summary;
     let step = match &summary.state {
         SummaryState::Running { step } => step.clone(),
-        SummaryState::Retrying { step } | SummaryState::Waiting { step } => Some(step.clone()),
-        SummaryState::Queued | SummaryState::Ended(_) => None,
+        SummaryState::Retrying { step } | SummaryState::Waiting { step, .. } => Some(step.clone()),
+        SummaryState::Queued | SummaryState::Blocked { .. } | SummaryState::Ended(_) => None,
+    };
+    let (waits_for, lock) = match &summary.state {
+        SummaryState::Waiting { asks: true, .. } => (Some("answer"), None),
+        SummaryState::Waiting { asks: false, .. } | SummaryState::Retrying { .. } => {
+            (Some("time"), None)
+        }
+        SummaryState::Blocked { lock } => (Some("lock"), Some(lock.to_string())),
+        SummaryState::Queued | SummaryState::Running { .. } | SummaryState::Ended(_) => {
+            (None, None)
+        }
     };
     RunItem {
         id: summary.id.to_string(),
@@ -22,6 +32,13 @@ pub(crate) fn run_item(listed: &ListedRun) -> RunItem {
         state: summary.state.name().to_owned(),
         is_ended: summary.state.is_ended(),
         step: step.map(|step| step.to_string()),
+        waits_for: waits_for.map(str::to_owned),
+        lock,
+        queue_position: None,
+        wakes_at: summary.wakes_at,
+        host: listed.host.as_ref().map(ToString::to_string),
+        pool: summary.pool.to_string(),
+        origin: summary.origin.map(|run| run.to_string()),
         reason: summary.reason.clone(),
         created_at: summary.created_at,
         ended_at: summary.ended_at,
@@ -57,7 +74,7 @@ pub(crate) fn steps(run: &Run, records: &[(Sequence, RecordEnvelope)]) -> Vec<St
                 id: step.id.to_string(),
                 stage: stage.name.to_string(),
                 label: step.label.clone(),
-                uses: step.uses.to_string(),
+                uses: step.action.label(),
                 state: state_name(state).to_owned(),
                 shown: state_shown(state),
                 message,
@@ -75,6 +92,7 @@ fn state_name(step: &StepState) -> &'static str {
         StepStatus::Waiting => "waiting",
         StepStatus::Running => "running",
         StepStatus::RetryAt(_) => "retrying",
+        StepStatus::WaitUntil(_) => "sleeping",
         StepStatus::Asked => "asked",
         StepStatus::Ended { outcome, .. } => outcome.name(),
     }
@@ -150,9 +168,15 @@ fn entry_shown(entry: &Entry) -> String {
     match entry {
         Entry::AttemptStarted { step, attempt } => format!("{name} {step}#{attempt}"),
         Entry::AttemptEnded(end) => format!("{name} {}#{} {}", end.step, end.attempt, end.outcome),
-        Entry::StepSkipped { step } | Entry::StepUnstartable { step, .. } => {
+        Entry::StepSkipped { step }
+        | Entry::StepUnstartable { step, .. }
+        | Entry::WaitEnded { step } => {
             format!("{name} {step}")
         }
+        Entry::WaitStarted { step, until } => format!("{name} {step} until {until:.0}"),
+        Entry::LockAcquired { lock, .. } => format!("{name} {lock}"),
+        Entry::Parked(parked) => format!("{name} for {}", parked.parking),
+        Entry::Woken { cause } => format!("{name} by {}", cause.name()),
         Entry::StopRequested { actor, .. } => format!("{name} by {actor}"),
         Entry::Answered {
             step,
@@ -162,8 +186,10 @@ fn entry_shown(entry: &Entry) -> String {
             format!("{name} {step} {} by {actor}", answer.name())
         }
         Entry::Ended { outcome, .. } => format!("{name} {outcome}"),
-        Entry::Created(_) | Entry::Claimed(_) | Entry::Released { .. } | Entry::Parked { .. } => {
-            name.to_owned()
-        }
+        Entry::Created(birth) => match &birth.origin {
+            Some(origin) => format!("{name} as {} of {}", origin.kind.name(), origin.run),
+            None => name.to_owned(),
+        },
+        Entry::Claimed(_) | Entry::Released { .. } => name.to_owned(),
     }
 }

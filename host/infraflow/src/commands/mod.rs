@@ -1,9 +1,12 @@
 //! One file for each command: asks a host, or does its work here, and prints.
 
+mod audit;
 mod dead;
 mod doctor;
 mod events;
+mod host;
 mod init;
+mod locks;
 mod logs;
 mod plugin;
 mod run;
@@ -19,10 +22,10 @@ use camino::Utf8PathBuf;
 use clap::CommandFactory as _;
 
 use crate::cli::{
-    Cli, Command, DeadCommand, EventsCommand, Global, PluginCommand, RunsCommand, UpArgs,
-    WebhookCommand, WorkflowCommand,
+    Cli, Command, DeadCommand, EventsCommand, Global, HostCommand, HostStartArgs, LocksCommand,
+    PluginCommand, RunsCommand, UpArgs, WebhookCommand, WorkflowCommand,
 };
-use crate::config::{self, Config, ConfigError, ExternalNats, NatsConfig};
+use crate::config::{self, Config, ConfigError, NatsConfig};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{note, report_style};
 use crate::{telemetry, up};
@@ -38,9 +41,19 @@ pub(crate) fn dispatch(cli: Cli) -> Outcome {
         Command::Runs(RunsCommand::List(args)) => block_on(runs::list(&global, args)),
         Command::Runs(RunsCommand::Show { run }) => block_on(runs::show(&global, run)),
         Command::Runs(RunsCommand::Cancel { run }) => block_on(runs::cancel(&global, run)),
-        Command::Runs(RunsCommand::Resume { run, answer }) => {
-            block_on(runs::resume(&global, run, answer))
+        Command::Runs(RunsCommand::Resume(args)) => block_on(runs::resume(&global, args)),
+        Command::Runs(RunsCommand::Rerun(args)) => block_on(runs::rerun(&global, args)),
+        Command::Locks(LocksCommand::List) => block_on(locks::list(&global)),
+        Command::Locks(LocksCommand::Release { lock, run }) => {
+            block_on(locks::release(&global, lock, run))
         }
+        Command::Host(args) => match args.command {
+            None => start_host(&global, args.start),
+            Some(HostCommand::List) => block_on(host::list(&global)),
+            Some(HostCommand::Drain { host }) => block_on(host::drain(&global, host, true)),
+            Some(HostCommand::Undrain { host }) => block_on(host::drain(&global, host, false)),
+        },
+        Command::Audit(args) => block_on(audit::list(&global, args)),
         Command::Runs(RunsCommand::Logs(args)) | Command::Logs(args) => {
             block_on(logs::run(&global, args))
         }
@@ -93,6 +106,25 @@ fn start(global: &Global, args: UpArgs) -> Outcome {
     if let Some(listen) = args.listen {
         config.http_listen = listen;
     }
+    run_host(config)
+}
+
+/// Starts a host beside others, on a server that is not its own.
+fn start_host(global: &Global, args: HostStartArgs) -> Outcome {
+    telemetry::start(global.verbose);
+    let mut config = load_config(global)?;
+    if let NatsConfig::Embedded { .. } = config.nats {
+        let problem = "`infraflow host` joins a NATS server of your own: name it with `--nats <url>` \
+                       or `nats: { url: ... }`. `infraflow up` starts a private one";
+        return Err(Failure::new(Exit::Usage, problem));
+    }
+    if let Some(listen) = args.listen {
+        config.http_listen = listen;
+    }
+    run_host(config)
+}
+
+fn run_host(config: Config) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -120,12 +152,7 @@ pub(crate) fn load_config(global: &Global) -> Result<Config, Failure> {
     let mut config = read_config(global)?;
     if let Some(url) = global.nats.clone() {
         config::without_credentials(&url).map_err(|problem| Failure::new(Exit::Usage, problem))?;
-        config.nats = match config.nats {
-            NatsConfig::External(external) => {
-                NatsConfig::External(ExternalNats { url, ..external })
-            }
-            NatsConfig::Embedded { .. } => NatsConfig::External(ExternalNats::at(url)),
-        };
+        config.use_nats_at(url);
     }
     if let Some(data_dir) = &global.data_dir {
         config.data_dir = here()?.join(data_dir);

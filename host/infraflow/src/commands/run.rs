@@ -10,7 +10,7 @@ use super::logs::Reader;
 use super::{here, load_config};
 use crate::api::client::Client;
 use crate::api::types::{
-    RunDetail, RunItem, RunRef, StartRequest, Started, UploadAnswer, UploadPiece, WorkflowDetail,
+    JoinRequest, RunDetail, RunItem, RunRef, StartRequest, Started, Uploaded, WorkflowDetail,
     WorkflowRef,
 };
 use crate::api::verb;
@@ -78,16 +78,19 @@ pub(crate) async fn trigger(global: &Global, args: TriggerArgs) -> Outcome {
 fn start_request(workflow: &str, inputs: &[String]) -> Result<StartRequest, Failure> {
     Ok(StartRequest {
         workflow: workflow.to_owned(),
-        texts: inputs
-            .iter()
-            .map(|text| pair(text, "--input"))
-            .collect::<Result<_, _>>()?,
+        texts: texts(inputs)?,
         inputs: None,
         request_id: request_id()?,
     })
 }
 
-fn request_id() -> Result<String, Failure> {
+/// Inputs of a command line.
+pub(super) fn texts(inputs: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    inputs.iter().map(|text| pair(text, "--input")).collect()
+}
+
+/// What tells one request from another: the same one is done once.
+pub(super) fn request_id() -> Result<String, Failure> {
     random_hex::<16>().map_err(|error| Failure::internal("draw a request id", &error))
 }
 
@@ -290,30 +293,15 @@ fn common_folder(playbook: &Utf8Path, inventories: &[Utf8PathBuf]) -> Utf8PathBu
 }
 
 async fn hand_over(client: &Client, packed: &[u8]) -> Result<String, Failure> {
-    let upload = request_id()?;
-    let pieces = packed.chunks(PIECE).count();
-    let mut offset = 0_u64;
-    for (index, bytes) in packed.chunks(PIECE).enumerate() {
-        let last = index + 1 == pieces;
-        let piece = UploadPiece {
-            upload: upload.clone(),
-            offset,
-            last,
-        };
-        let mut message = serde_json::to_vec(&piece)
-            .map_err(|error| Failure::internal("write the request", &error))?;
-        message.push(b'\n');
-        message.extend_from_slice(bytes);
-        let answer: UploadAnswer = client.ask_bytes(verb::UPLOAD, message).await?;
-        if let Some(digest) = answer.digest {
-            return Ok(digest);
-        }
-        offset += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let mut pieces = Vec::new();
+    for piece in packed.chunks(PIECE) {
+        let stored: Uploaded = client.ask_bytes(verb::UPLOAD, piece.to_vec()).await?;
+        pieces.push(stored.digest);
     }
-    Err(Failure::new(
-        Exit::Failure,
-        "the host did not take the files",
-    ))
+    let whole: Uploaded = client
+        .ask(verb::UPLOAD_JOIN, &JoinRequest { pieces })
+        .await?;
+    Ok(whole.digest)
 }
 
 #[cfg(test)]

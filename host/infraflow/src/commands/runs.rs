@@ -1,14 +1,16 @@
-//! `infraflow runs`: look at runs, cancel and answer them.
+//! `infraflow runs`: look at runs, cancel, answer and repeat them.
 
 use super::load_config;
-use super::run::print_end;
+use super::run::{print_end, request_id, texts};
 use crate::api::client::Client;
-use crate::api::types::{AnswerRequest, RunDetail, RunItem, RunRef, RunsPage, RunsQuery};
+use crate::api::types::{
+    AnswerRequest, RepeatRequest, RunDetail, RunItem, RunRef, RunsPage, RunsQuery, Started,
+};
 use crate::api::verb;
-use crate::cli::{Global, RunsListArgs};
+use crate::cli::{Global, RerunArgs, ResumeArgs, RunsListArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{
-    DIM, Format, ago, between, json, line, note, safe, state, styled, table, took,
+    DIM, Format, ago, between, json, line, note, safe, state, styled, table, took, until,
 };
 
 /// Lists runs.
@@ -55,7 +57,7 @@ fn row(run: &RunItem) -> Vec<String> {
         run.id.clone(),
         run.workflow.clone(),
         shown_state,
-        run.step.clone().unwrap_or_default(),
+        at(run),
         event,
         safe(&run.actor),
         ago(run.created_at),
@@ -63,6 +65,22 @@ fn row(run: &RunItem) -> Vec<String> {
             .map(|end| took(between(run.created_at, end)))
             .unwrap_or_default(),
     ]
+}
+
+/// The step that it is at, or what it waits for.
+fn at(run: &RunItem) -> String {
+    let until = run.wakes_at.map(|time| format!(", {}", until(time)));
+    match (&run.lock, run.queue_position) {
+        (Some(lock), Some(position)) => format!("lock {}, place {position}", safe(lock)),
+        (Some(lock), None) => format!("lock {}", safe(lock)),
+        _ => {
+            let step = run.step.clone().unwrap_or_default();
+            match run.waits_for.as_deref() {
+                Some("time") => format!("{step}{}", until.unwrap_or_default()),
+                _ => step,
+            }
+        }
+    }
 }
 
 /// Shows a run.
@@ -111,6 +129,18 @@ fn print(detail: &RunDetail) -> Result<(), Failure> {
             "inputs",
             safe(&serde_json::Value::from(detail.inputs.clone()).to_string()),
         ));
+    }
+    if run.waits_for.is_some() {
+        rows.push(("waits for", at(run)));
+    }
+    if let Some(host) = &run.host {
+        rows.push(("host", host.clone()));
+    }
+    if run.pool != "default" {
+        rows.push(("pool", run.pool.clone()));
+    }
+    if let Some(origin) = &run.origin {
+        rows.push(("made of", origin.clone()));
     }
     if let Some(workspace) = &detail.workspace {
         rows.push(("workspace", workspace.clone()));
@@ -164,11 +194,15 @@ pub(crate) async fn cancel(global: &Global, run: String) -> Outcome {
     Ok(Exit::Success)
 }
 
-/// Answers a run.
-pub(crate) async fn resume(global: &Global, run: String, answer: String) -> Outcome {
+/// Answers a run that asks, or goes on with one that failed.
+pub(crate) async fn resume(global: &Global, args: ResumeArgs) -> Outcome {
+    let Some(answer) = args.answer else {
+        let repeat = repeat_request(args.run, "resume", &args.input, args.latest)?;
+        return make_again(global, &repeat).await;
+    };
     let client = Client::connect(&load_config(global)?).await?;
     let request = AnswerRequest {
-        run,
+        run: args.run,
         step: None,
         answer,
     };
@@ -176,6 +210,45 @@ pub(crate) async fn resume(global: &Global, run: String, answer: String) -> Outc
     match global.output {
         Format::Json => json(&answered)?,
         Format::Text => note(&format!("run {} goes on", answered.run)),
+    }
+    Ok(Exit::Success)
+}
+
+/// Runs one that is over again.
+pub(crate) async fn rerun(global: &Global, args: RerunArgs) -> Outcome {
+    let kind = if args.failed_hosts {
+        "failed_hosts"
+    } else {
+        "rerun"
+    };
+    let repeat = repeat_request(args.run, kind, &args.input, args.latest)?;
+    make_again(global, &repeat).await
+}
+
+fn repeat_request(
+    run: String,
+    kind: &str,
+    inputs: &[String],
+    latest: bool,
+) -> Result<RepeatRequest, Failure> {
+    Ok(RepeatRequest {
+        run,
+        kind: kind.to_owned(),
+        texts: texts(inputs)?,
+        latest,
+        request_id: request_id()?,
+    })
+}
+
+async fn make_again(global: &Global, request: &RepeatRequest) -> Outcome {
+    let client = Client::connect(&load_config(global)?).await?;
+    let made: Started = client.ask(verb::RUNS_REPEAT, request).await?;
+    match global.output {
+        Format::Json => json(&made)?,
+        Format::Text => {
+            line(&made.run)?;
+            note(&styled(DIM, &format!("infraflow logs -f {}", made.run)));
+        }
     }
     Ok(Exit::Success)
 }
