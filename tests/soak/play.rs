@@ -40,11 +40,16 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The longest wait for an answer of the program.
 const CALL_TIME: Duration = Duration::from_secs(8);
 
-const CONFIG: &str = "\
-commands:
-  sh: { program: /bin/sh, network: true }
-shutdown_grace: 200ms
-";
+/// The hosts' configuration.
+fn config(scenario: &Scenario) -> String {
+    let hosts = match scenario.is_sole {
+        true => "sole_host: true".to_owned(),
+        false => format!("lease: {}s", LEASE.as_secs()),
+    };
+    format!(
+        "commands:\n  sh: {{ program: /bin/sh, network: true }}\nshutdown_grace: 200ms\n{hosts}\n"
+    )
+}
 
 /// What became of a scenario that violated nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +66,7 @@ pub(crate) fn cluster(scenario: &Scenario) -> Cluster {
         Fault::DiskFull => SmallDisk::mount(),
         _ => None,
     };
-    let cluster = Cluster::new(scenario.hosts, CONFIG, disk);
+    let cluster = Cluster::new(scenario.hosts, &config(scenario), disk);
     let text = scenario
         .workload
         .workflow(&cluster.counter, scenario.on_interrupt);
@@ -142,19 +147,32 @@ impl Play<'_> {
 
     fn begin(&mut self) {
         let hosts = self.scenario.hosts;
-        if !self.scenario.workload.begins_elsewhere() {
-            self.arm(0..hosts);
-            self.cluster.start(0..hosts);
-            self.publish();
+        if self.scenario.workload.begins_elsewhere() {
+            return self.begin_elsewhere();
+        }
+        if self.scenario.workload == Workload::Beside {
+            self.arm(0..1);
+            self.cluster.start(0..1);
+            self.cluster.publish(NAME, "e1");
+            self.until_the_step_waits();
+            self.cluster.start(1..hosts);
+            for event in self.scenario.event_ids().iter().skip(1) {
+                self.cluster.publish(NAME, event);
+            }
             return;
         }
+        self.arm(0..hosts);
+        self.cluster.start(0..hosts);
+        self.publish();
+    }
+
+    /// The run begins on a host that is killed then; the gates are of the lives
+    /// that may take it over.
+    fn begin_elsewhere(&mut self) {
+        let hosts = self.scenario.hosts;
         self.cluster.start(0..1);
         self.publish();
-        let counter = self.cluster.counter.clone();
-        infraflow_tests::wait::wait_for("the first host to run the step", || {
-            let has_begun = counter.in_order().iter().any(|path| is_open(path));
-            has_begun.then_some(())
-        });
+        self.until_the_step_waits();
         self.arm(1..hosts);
         self.cluster.start(1..hosts);
         self.cluster.member(0).host.kill();
@@ -165,11 +183,24 @@ impl Play<'_> {
         }
     }
 
+    fn until_the_step_waits(&self) {
+        let counter = self.cluster.counter.clone();
+        infraflow_tests::wait::wait_for("the first host to run the step", || {
+            let has_begun = counter.in_order().iter().any(|path| is_open(path));
+            has_begun.then_some(())
+        });
+    }
+
     fn arm(&mut self, members: std::ops::Range<usize>) {
         let point = self.scenario.point();
         for index in members {
             self.cluster.member(index).arm(&point);
         }
+    }
+
+    /// Whether its runs wait for a time.
+    pub(crate) fn waits_for_a_time(&self) -> bool {
+        self.scenario.workload.waits_for_a_time()
     }
 
     /// Publishes the events, for the first time or again.
@@ -337,6 +368,9 @@ impl Play<'_> {
         let run = journal.run.to_string();
         match self.scenario.workload {
             Workload::Cancel if self.waiting_since.is_some() && !journal.has("stop_requested") => {
+                self.call(&["runs", "cancel", &run]);
+            }
+            Workload::WaitCancel if journal.has("parked") && !journal.has("stop_requested") => {
                 self.call(&["runs", "cancel", &run]);
             }
             Workload::Ask if journal.last() == "parked" => {

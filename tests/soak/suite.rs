@@ -71,8 +71,7 @@ impl Work {
         self.played += 1;
         match result {
             Ok(Played::Hit) => {
-                self.table
-                    .count(scenario.cell, scenario.hosts, scenario.workload.name());
+                self.table.count(scenario);
             }
             Ok(Played::Missed) => {
                 self.missed += 1;
