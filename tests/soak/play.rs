@@ -5,7 +5,7 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use infraflow_tests::cluster::Cluster;
+use infraflow_tests::cluster::{Cluster, Member};
 use infraflow_tests::disk::SmallDisk;
 use infraflow_tests::history::Journal;
 use infraflow_tests::wait::pause;
@@ -146,41 +146,62 @@ impl Play<'_> {
     // ---- the beginning ---------------------------------------------------------------
 
     fn begin(&mut self) {
-        let hosts = self.scenario.hosts;
-        if self.scenario.workload.begins_elsewhere() {
-            return self.begin_elsewhere();
-        }
-        if self.scenario.workload == Workload::Beside {
-            self.arm(0..1);
-            self.cluster.start(0..1);
-            self.cluster.publish(NAME, "e1");
-            self.until_the_step_waits();
-            self.cluster.start(1..hosts);
-            for event in self.scenario.event_ids().iter().skip(1) {
-                self.cluster.publish(NAME, event);
+        let all = 0..self.scenario.hosts;
+        match self.scenario.workload {
+            Workload::Takeover | Workload::Ask => {
+                self.cluster.start(all.clone());
+                self.publish();
+                self.until_the_step_waits();
+                self.hand_over();
             }
-            return;
+            Workload::Beside => {
+                self.cluster.start(all.clone());
+                self.cluster.publish(NAME, "e1");
+                self.until_the_step_waits();
+                let holder = self.until_known();
+                self.arm(holder..holder + 1);
+                for event in self.scenario.event_ids().iter().skip(1) {
+                    self.cluster.publish(NAME, event);
+                }
+            }
+            _ => {
+                self.arm(all.clone());
+                self.cluster.start(all);
+                self.publish();
+            }
         }
-        self.arm(0..hosts);
-        self.cluster.start(0..hosts);
-        self.publish();
     }
 
-    /// The run begins on a host that is killed then; the gates are of the lives
-    /// that may take it over.
-    fn begin_elsewhere(&mut self) {
-        let hosts = self.scenario.hosts;
-        self.cluster.start(0..1);
-        self.publish();
-        self.until_the_step_waits();
-        self.arm(1..hosts);
-        self.cluster.start(1..hosts);
-        self.cluster.member(0).host.kill();
-        self.cluster.member(0).host.nothing_is_left();
-        if hosts == 1 || self.random.coin() {
-            self.arm(0..1);
-            self.cluster.start(0..1);
+    /// Kills the host that has the run; the gates are of those that may take it
+    /// over.
+    fn hand_over(&mut self) {
+        let holder = self.until_known();
+        self.arm(0..self.scenario.hosts);
+        let member = self.cluster.member(holder);
+        member.disarm();
+        member.host.kill();
+        member.host.nothing_is_left();
+        if self.scenario.hosts == 1 {
+            self.arm(holder..holder + 1);
         }
+        let delay = match self.scenario.hosts == 1 || self.random.coin() {
+            true => Duration::ZERO,
+            false => LEASE * 3,
+        };
+        self.comes_back_after(holder, delay);
+    }
+
+    /// The same, once its claim has been read.
+    fn until_known(&mut self) -> usize {
+        infraflow_tests::wait::wait_for("the claim of the first run", || self.holder())
+    }
+
+    /// The host that has the first run.
+    fn holder(&mut self) -> Option<usize> {
+        let journals = self.cluster.history().journals();
+        let name = journals.first()?.claimed_by()?.to_owned();
+        let is_it = |member: &Member| member.name == name && member.host.is_up();
+        self.cluster.members.iter().position(is_it)
     }
 
     fn until_the_step_waits(&self) {
@@ -317,16 +338,20 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Starts a host again that has ended or is about to, without a gate.
+    /// Starts a host again that has ended or is about to, without a gate once the
+    /// fault has struck.
     fn bring_back(&mut self, index: usize) {
         // A call is a process of the host's folder, too.
         self.call = None;
+        let is_hit = self.is_hit;
         let member = self.cluster.member(index);
         if member.host.is_up() {
             member.host.wait_until_gone();
         }
         member.host.nothing_is_left();
-        member.disarm();
+        if is_hit {
+            member.disarm();
+        }
         self.cluster.start(index..index + 1);
     }
 
@@ -378,10 +403,7 @@ impl Play<'_> {
             }
             Workload::Release if self.waiting_since.is_some() && self.calls == 0 => {
                 self.calls = 1;
-                let holder = self.cluster.members.iter().position(|member| {
-                    Some(member.name) == journal.claimed_by() && member.host.is_up()
-                });
-                if let Some(index) = holder {
+                if let Some(index) = self.holder() {
                     self.tell_to_end(index);
                 }
             }

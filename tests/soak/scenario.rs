@@ -142,7 +142,7 @@ impl Scenario {
         let events = match workload {
             Workload::Short | Workload::Retry => random.within(1..=3),
             Workload::Lock => random.within(2..=4),
-            // So many that one of them comes to the first host.
+            // So many that one of them comes to the host of the first.
             Workload::Beside => 5,
             _ => 1,
         };
@@ -150,9 +150,6 @@ impl Scenario {
         let nth = match (workload, cell.boundary.entry) {
             (Workload::Short, "attempt_started" | "attempt_ended") => random.within(1..=3),
             (Workload::Retry, "attempt_started" | "attempt_ended") => random.within(1..=4),
-            // The first run's own are past.
-            (Workload::Beside, "attempt_started") => 3,
-            (Workload::Beside, _) => 2,
             (Workload::Later, "attempt_started") if hosts == 1 => random.within(1..=4),
             (Workload::Lock, "lock_acquired") => random.within(1..=2),
             _ => 1,

@@ -94,12 +94,6 @@ impl Workload {
         }
     }
 
-    /// Whether its run begins on one host, which is killed before the gates are
-    /// set.
-    pub(crate) fn begins_elsewhere(self) -> bool {
-        matches!(self, Self::Takeover | Self::Ask)
-    }
-
     /// Whether a run is parked until a time: clocks may not be wrong for longer
     /// than one waits for that.
     pub(crate) fn waits_for_a_time(self) -> bool {
