@@ -4,11 +4,14 @@
 //! - [`state`]: folding entries into the state of a run.
 //! - [`decide`]: what happens next. Total: every state and input is either a
 //!   decision or a refusal.
+//! - `plan`: the steps of a decision, each on the state that the one before
+//!   it made.
 //! - [`scope`]: what the run's expressions see.
 //!
 //! Nothing here looks at the clock: times arrive with the input.
 
 pub mod decide;
+mod plan;
 pub mod record;
 pub mod scope;
 pub mod state;
