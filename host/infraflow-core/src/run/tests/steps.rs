@@ -183,7 +183,7 @@ fn waits_without_a_reason_cannot_follow() {
         })
     };
     let run = after(&two_steps(), host(1), 1);
-    let mut beside = run.clone();
+    let mut beside = run;
     let started = Entry::AttemptStarted {
         step: id("b"),
         attempt: 1,
