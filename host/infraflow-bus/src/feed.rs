@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::connect::Bus;
 use crate::fetch::{FetchError, Query};
-use crate::inbox::InboxHealth;
+use crate::puller::InboxHealth;
 use crate::task::{Task, spawn};
 use crate::wire::record;
 use crate::{subject, topology};

@@ -24,6 +24,7 @@ struct Version {
 #[serde(deny_unknown_fields)]
 struct LockV1 {
     v: u32,
+    max: u32,
     last_token: u64,
     holders: Vec<HolderV1>,
     waiters: Vec<WaiterV1>,
@@ -59,6 +60,7 @@ pub(crate) fn encode(state: &LockState) -> Vec<u8> {
     });
     let lock = LockV1 {
         v: VERSION,
+        max: state.max,
         last_token: state.last_token,
         holders: holders.collect(),
         waiters: waiters.collect(),
@@ -86,6 +88,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<LockState, String> {
         return Err("its queue is not in order".to_owned());
     }
     Ok(LockState {
+        max: lock.max,
         holders: holders?,
         waiters,
         last_token: lock.last_token,
@@ -132,11 +135,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const GOLDEN: &str = r#"{"v":1,"last_token":7,"holders":[{"run":"00000000000000000000000001","order":3,"token":7,"since":"2026-11-21T20:00:00Z"}],"waiters":[{"run":"00000000000000000000000002","order":4},{"run":"00000000000000000000000001","order":5}]}"#;
+    const GOLDEN: &str = r#"{"v":1,"max":1,"last_token":7,"holders":[{"run":"00000000000000000000000001","order":3,"token":7,"since":"2026-11-21T20:00:00Z"}],"waiters":[{"run":"00000000000000000000000002","order":4},{"run":"00000000000000000000000001","order":5}]}"#;
 
     fn state() -> LockState {
         let run = |n: u8| format!("0000000000000000000000000{n}").parse().unwrap();
         LockState {
+            max: 1,
             holders: vec![Holder {
                 run: run(1),
                 order: Sequence(3),
@@ -176,6 +180,7 @@ mod tests {
                 "run",
             ),
             ("\"v\":1", "\"v\":-1", "invalid value"),
+            ("\"max\":1", "\"max\":4294967296", "invalid value"),
         ] {
             let bad = GOLDEN.replacen(from, to, 1);
             let error = decode(bad.as_bytes()).unwrap_err();

@@ -26,6 +26,7 @@ fn every_entry() -> Vec<Entry> {
             lines: 3,
             dropped: 0,
         },
+        workspace: None,
         next,
     };
     let mut entries = vec![
@@ -55,9 +56,7 @@ fn every_entry() -> Vec<Entry> {
             kind: StopKind::Timeout,
             actor: Actor::Host,
         },
-        Entry::Parked {
-            parking: Parking::Question { step: step() },
-        },
+        parked(Parking::Question { step: step() }),
         Entry::AttemptEnded(Box::new(AttemptEnd {
             message: "2 hosts failed".into(),
             outputs: serde_json::json!({ "failed_hosts": ["web1"] })
@@ -152,7 +151,99 @@ fn birth() -> Birth {
         project: "default".parse().unwrap(),
         environment: "default".parse().unwrap(),
         pool: "default".parse().unwrap(),
+        locks: vec![],
+        on_conflict: OnConflict::Queue,
+        order: Sequence(7),
+        origin: None,
     }
+}
+
+fn parked(parking: Parking) -> Entry {
+    let until = "2026-11-21T13:00:00Z".parse().unwrap();
+    Entry::Parked(Parked { parking, until })
+}
+
+/// What came with version 2.
+fn every_entry_of_version_2() -> Vec<Entry> {
+    let step = || StepId::new("plan").unwrap();
+    let lock = || LockName::new("prod eu/1").unwrap();
+    let place = |stored| WorkspacePlace {
+        host: "h1".parse().unwrap(),
+        stored,
+    };
+    let outputs = serde_json::json!({ "a": 1 }).as_object().cloned();
+    let origin = |kind| Origin {
+        run: "00000000000000000000000002".parse().unwrap(),
+        kind,
+        actor: "user:ann".parse().unwrap(),
+        carried: BTreeMap::from([
+            (
+                step(),
+                Carried {
+                    is_skipped: false,
+                    outputs: outputs.clone().map(Arc::new),
+                },
+            ),
+            (
+                StepId::new("gate").unwrap(),
+                Carried {
+                    is_skipped: true,
+                    outputs: None,
+                },
+            ),
+        ]),
+        overrides: BTreeMap::from([(step(), outputs.clone().unwrap())]),
+        workspace: Some(place(Some(Digest::of(b"files")))),
+    };
+    let mut entries: Vec<Entry> = OriginKind::ALL
+        .into_iter()
+        .zip(OnConflict::ALL)
+        .map(|(kind, on_conflict)| {
+            Entry::Created(Box::new(Birth {
+                locks: vec![LockSpec {
+                    name: lock(),
+                    max: 2,
+                }],
+                on_conflict,
+                order: Sequence(9),
+                origin: Some(Box::new(origin(kind))),
+                ..birth()
+            }))
+        })
+        .collect();
+    let end = every_entry().into_iter().find_map(|entry| match entry {
+        Entry::AttemptEnded(end) => Some(end),
+        _ => None,
+    });
+    let end = end.unwrap();
+    entries.extend(
+        [place(None), place(Some(Digest::of(b"files")))].map(|place| {
+            Entry::AttemptEnded(Box::new(AttemptEnd {
+                workspace: Some(place),
+                ..*end.clone()
+            }))
+        }),
+    );
+    entries.extend([
+        Entry::WaitStarted {
+            step: step(),
+            until: "2026-11-21T13:00:00Z".parse().unwrap(),
+        },
+        Entry::WaitEnded { step: step() },
+        Entry::LockAcquired {
+            lock: lock(),
+            token: 7,
+        },
+        Entry::StopRequested {
+            kind: StopKind::Superseded,
+            actor: "run:00000000000000000000000002".parse().unwrap(),
+        },
+        parked(Parking::Retry { step: step() }),
+        parked(Parking::Wait { step: step() }),
+        parked(Parking::Lock { lock: lock() }),
+    ]);
+    entries.extend(WakeCause::ALL.map(|cause| Entry::Woken { cause }));
+    entries
 }
 
 fn record(entries: Vec<Entry>) -> RecordEnvelope {
@@ -170,34 +261,78 @@ fn record(entries: Vec<Entry>) -> RecordEnvelope {
     }
 }
 
-/// What version 1 looks like. This file never changes: what was written once
-/// can be read.
-#[test]
-fn golden_of_version_1() {
-    let text: Vec<String> = every_entry()
+const GOLDEN_1: &str = include_str!("../golden/record.v1.jsonl");
+const GOLDEN_2: &str = include_str!("../golden/record.v2.jsonl");
+
+fn read(golden: &str) -> Vec<RecordEnvelope> {
+    golden
+        .lines()
+        .map(|line| decode(run(), line.as_bytes()).unwrap())
+        .collect()
+}
+
+/// Every entry in a record of its own.
+fn written() -> Vec<RecordEnvelope> {
+    every_entry()
         .into_iter()
-        .map(|entry| String::from_utf8(encode(&record(vec![entry]))).unwrap())
+        .chain(every_entry_of_version_2())
+        .map(|entry| record(vec![entry]))
+        .collect()
+}
+
+/// What version 2 looks like. Once it is released this file never changes: what
+/// was written once can be read.
+#[test]
+fn golden_of_version_2() {
+    let text: Vec<String> = written()
+        .iter()
+        .map(|record| String::from_utf8(encode(record)).unwrap())
         .collect();
-    expect_file!["../golden/record.v1.jsonl"].assert_eq(&(text.join("\n") + "\n"));
+    expect_file!["../golden/record.v2.jsonl"].assert_eq(&(text.join("\n") + "\n"));
 }
 
 #[test]
 fn every_entry_is_in_the_golden_and_reads_back() {
-    let golden = include_str!("../golden/record.v1.jsonl");
-    let read: Vec<RecordEnvelope> = golden
-        .lines()
-        .map(|line| decode(run(), line.as_bytes()).unwrap())
-        .collect();
-    let written: Vec<RecordEnvelope> = every_entry()
-        .into_iter()
-        .map(|entry| record(vec![entry]))
-        .collect();
-    assert_eq!(read, written);
+    let read = read(GOLDEN_2);
+    assert_eq!(read, written());
     for name in Entry::NAMES {
         assert!(
             read.iter().any(|record| record.entries[0].name() == name),
             "{name}"
         );
+    }
+}
+
+/// What the previous release wrote reads as what it meant: a question without
+/// an end, an outcome that did not exist then.
+#[test]
+fn version_1_is_read() {
+    let read = read(GOLDEN_1);
+    let mut expected: Vec<RecordEnvelope> = every_entry()
+        .into_iter()
+        .filter(|entry| {
+            !matches!(
+                entry,
+                Entry::Ended {
+                    outcome: RunOutcome::Skipped,
+                    ..
+                }
+            )
+        })
+        .map(|entry| record(vec![entry]))
+        .collect();
+    for (read, expected) in read.iter().zip(&mut expected) {
+        if let ([Entry::Parked(read)], [Entry::Parked(expected)]) =
+            (read.entries.as_slice(), expected.entries.as_mut_slice())
+        {
+            assert!(read.until > record(vec![]).at, "{read:?}");
+            expected.until = read.until;
+        }
+    }
+    assert_eq!(read, expected);
+    // Written again it is of version 2, and means the same.
+    for record in read {
+        assert_eq!(decode(run(), &encode(&record)), Ok(record));
     }
 }
 
@@ -209,9 +344,9 @@ fn promise_11_a_newer_record_is_refused_by_name() {
     let text = text.unwrap();
     for (from, to, expected) in [
         (
-            "\"v\":1",
             "\"v\":2",
-            "it has version 2, this infraflow reads version 1: use a newer one",
+            "\"v\":3",
+            "it has version 3, this infraflow reads versions 1 to 2: use a newer one",
         ),
         ("released", "teleported", "unknown variant `teleported`"),
         ("\"reason\"", "\"because\"", "unknown field `because`"),
@@ -250,6 +385,7 @@ fn a_one_step_run_takes_less_than_2_kib() {
                 lines: 1,
                 dropped: 0,
             },
+            workspace: None,
             next: AttemptNext::StepEnds,
         })),
         Entry::Ended {
@@ -268,9 +404,8 @@ proptest! {
     }
 
     #[test]
-    fn damaged_records_never_panic(line in 0_usize..27, at in 0_usize..900, byte in any::<u8>()) {
-        let golden = include_str!("../golden/record.v1.jsonl");
-        let mut bytes = golden.lines().nth(line).unwrap_or_default().as_bytes().to_vec();
+    fn damaged_records_never_panic(line in 0_usize..60, at in 0_usize..900, byte in any::<u8>()) {
+        let mut bytes = GOLDEN_1.lines().chain(GOLDEN_2.lines()).nth(line).unwrap_or_default().as_bytes().to_vec();
         if let Some(place) = bytes.get_mut(at) {
             *place = byte;
         }
