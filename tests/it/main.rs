@@ -16,9 +16,11 @@ mod jail;
 mod lifecycle;
 mod logs;
 mod playbooks;
+mod repeating;
 mod running;
 mod tidy;
 mod triggers;
+mod waiting;
 mod webhooks;
 mod workflows;
 

@@ -116,6 +116,9 @@ impl LockState {
             let token = holder.token;
             return (LockAnswer::Taken { token }, Displaced::default());
         }
+        if self.has_room_for(asker, max) {
+            return (self.give(asker, now), Displaced::default());
+        }
         if asker.on_conflict != OnConflict::Queue
             && let Some(by) = self.newer_than(asker)
         {
@@ -144,6 +147,13 @@ impl LockState {
             Err(at) => self.waiters.insert(at, place),
         }
         (LockAnswer::Waits, displaced)
+    }
+
+    /// Whether there is a place and nobody else wants it: then there is no
+    /// conflict, whatever the asker does at one.
+    fn has_room_for(&self, asker: Asker, max: u32) -> bool {
+        let has_place = u32::try_from(self.holders.len()).is_ok_and(|holders| holders < max);
+        has_place && self.waiters.iter().all(|waiter| waiter.run == asker.run)
     }
 
     fn give(&mut self, asker: Asker, now: Timestamp) -> LockAnswer {

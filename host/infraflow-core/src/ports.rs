@@ -30,6 +30,10 @@ use crate::tool::{
 };
 use crate::{Json, JsonMap, Timestamp};
 
+mod workspaces;
+
+pub use self::workspaces::{WorkspaceStore, WorkspaceStoreError};
+
 /// A future on the heap: what a port's methods return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

@@ -161,7 +161,9 @@ impl RunSummary {
             return;
         }
         match entry {
-            Entry::Claimed(_) => self.state = SummaryState::Running { step: None },
+            Entry::Claimed(_) | Entry::WaitEnded { .. } => {
+                self.state = SummaryState::Running { step: None }
+            }
             Entry::Released { .. } | Entry::Answered { .. } | Entry::Woken { .. } => {
                 self.state = SummaryState::Queued;
                 self.wakes_at = None;
@@ -191,7 +193,6 @@ impl RunSummary {
             Entry::Created(_)
             | Entry::StepSkipped { .. }
             | Entry::StepUnstartable { .. }
-            | Entry::WaitEnded { .. }
             | Entry::LockAcquired { .. }
             | Entry::StopRequested { .. } => {}
         }
@@ -223,3 +224,6 @@ fn parked_state(parking: &Parking) -> SummaryState {
         Parking::Lock { lock } => SummaryState::Blocked { lock: lock.clone() },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,9 @@ pub(crate) struct Driver {
     stoppers: HashMap<StepId, Stopper>,
     event_text: Arc<str>,
     look_at: Option<Timestamp>,
+    /// A moment that has certainly passed, whatever the clock says: it may have
+    /// been set back while this slept.
+    not_before: Timestamp,
     alive_at: tokio::time::Instant,
     draining: bool,
     _place: OwnedSemaphorePermit,
@@ -96,6 +99,7 @@ impl Driver {
             stoppers: HashMap::new(),
             event_text,
             look_at: None,
+            not_before: Timestamp::MIN,
             alive_at: tokio::time::Instant::now() + ALIVE_INTERVAL,
             draining,
             _place: place,
@@ -201,7 +205,13 @@ impl Driver {
     }
 
     async fn due(&mut self) -> Result<(), End> {
-        self.look_at = None;
+        if let Some(due) = self
+            .look_at
+            .take()
+            .filter(|due| *due <= self.run.deadline())
+        {
+            self.not_before = self.not_before.max(due);
+        }
         let is_late = self.shared.ports.clock.now() >= self.run.deadline();
         if is_late && self.run.stop().is_none() {
             return self
@@ -256,7 +266,7 @@ impl Driver {
     async fn commit(&mut self, input: Input) -> Result<(), End> {
         let mut input = input;
         loop {
-            let now = self.shared.ports.clock.now();
+            let now = self.shared.ports.clock.now().max(self.not_before);
             let decision = match self.run.decide(input.clone(), now) {
                 Ok(decision) => decision,
                 Err(refusal) => {

@@ -385,6 +385,7 @@ pub(crate) fn fold_all(
 /// Works through the work items of a pool. Never returns.
 pub(crate) async fn work(shared: Arc<Shared>, inbox: Arc<dyn Inbox<WorkItem>>) {
     loop {
+        shared.membership.until_may_act().await;
         let delivery = inbox.next().await;
         if shared.is_draining() {
             delivery.receipt.later(Duration::ZERO).await;

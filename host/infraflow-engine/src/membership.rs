@@ -134,7 +134,8 @@ impl Membership {
         self.lapses() != lapses || self.clock.boot() >= self.view().own.tools_until()
     }
 
-    fn confirm(&self, sent: BootTime, fence: &dyn Fence) {
+    /// Notes a confirmed renewal; says whether this host could not act before.
+    fn confirm(&self, sent: BootTime, fence: &dyn Fence) -> bool {
         let own = {
             let mut view = self.view();
             view.own.confirm(sent);
@@ -143,9 +144,11 @@ impl Membership {
         if !sabotage::is(Break::NoFencing) {
             fence.extend(own.effects_until(), own.tools_until());
         }
-        if !self.acting.send_replace(true) {
+        let is_back = !self.acting.send_replace(true);
+        if is_back {
             tracing::info!("this host has its lease");
         }
+        is_back
     }
 
     /// Finds that the lease has run out; says so once.
@@ -224,7 +227,11 @@ pub(crate) async fn renew(shared: Arc<Shared>, ports: LeasePorts) {
         // An answer that comes later than this is worth nothing.
         let renewed = tokio::time::timeout(lease / 3, ports.hosts.renew(&card)).await;
         match renewed {
-            Ok(Ok(())) => shared.membership.confirm(sent, ports.fence.as_ref()),
+            Ok(Ok(())) => {
+                if shared.membership.confirm(sent, ports.fence.as_ref()) {
+                    shared.sweep_now.notify_one();
+                }
+            }
             Ok(Err(error @ LeaseError::Taken(_))) => {
                 tracing::error!(%error, "lease lost");
                 shared.membership.conflict.send_replace(true);
@@ -295,6 +302,7 @@ fn note(shared: &Shared, change: HostChange) {
             let mut view = membership.view();
             view.table.connected(now);
             view.table.is_complete(now);
+            shared.sweep_now.notify_one();
         }
         HostChange::Disconnected => membership.view().table.disconnected(),
     }

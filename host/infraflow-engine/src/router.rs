@@ -34,6 +34,7 @@ pub(crate) async fn route(shared: Arc<Shared>) {
         let Ok(place) = shared.intake.clone().acquire_owned().await else {
             return;
         };
+        shared.membership.until_may_act().await;
         let delivery = shared.ports.events.next().await;
         if !wait_for_room(&shared, &delivery.receipt).await {
             delivery.receipt.later(Duration::ZERO).await;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
-use infraflow_core::id::Digest;
+use infraflow_core::id::{Digest, RunId};
 use infraflow_core::limits::UPLOAD;
-use infraflow_core::ports::{BlobError, Blobs, BoxFuture, Secrets, ToolScope, Tools};
+use infraflow_core::ports::{
+    BlobError, Blobs, BoxFuture, Secrets, ToolScope, Tools, WorkspaceStore, WorkspaceStoreError,
+};
 use infraflow_core::tool::{
     ApplyResult, CallError, Checkout, CheckoutRequest, CommandOutput, CommandRequest, Entry,
     GuestPath, PingRequest, PlanKind, PlanResult, PlaybookRequest, PlaybookResult, TofuModule,
@@ -16,6 +18,7 @@ use crate::config::ToolsConfig;
 use crate::context::Context;
 use crate::errors::too_large;
 use crate::jail::{Jail, JailMode};
+use crate::limits::WORKSPACE_STORED;
 use crate::process::{ProcessSettings, Processes};
 use crate::tofu::StateLocks;
 use crate::watchdog::Watchdog;
@@ -57,8 +60,12 @@ impl ToolDoor {
         if let Err(error) = loose::remove(&settings.private) {
             tracing::warn!(%error, "what a killed host left behind cannot be removed");
         }
+        let workspaces = Workspaces::new(&config.data_dir, owner);
+        if let Err(error) = workspaces.remove_half_done() {
+            tracing::warn!(%error, "workspaces that were not restored whole cannot be removed");
+        }
         let context = Context {
-            workspaces: Workspaces::new(&config.data_dir, owner),
+            workspaces,
             processes: Processes::new(watchdog, jail, settings),
             config,
             secrets,
@@ -81,7 +88,7 @@ impl ToolDoor {
     }
 
     /// Where the current folder of a run's workspace is on this host.
-    pub fn workspace_path(&self, run: infraflow_core::id::RunId) -> Utf8PathBuf {
+    pub fn workspace_path(&self, run: RunId) -> Utf8PathBuf {
         self.context.workspaces.path(run)
     }
 
@@ -231,5 +238,39 @@ impl Tools for ToolDoor {
         path: GuestPath,
     ) -> BoxFuture<'a, Result<(), CallError>> {
         Box::pin(async move { self.unpack(scope, upload, &path).await })
+    }
+}
+
+impl WorkspaceStore for ToolDoor {
+    fn is_here(&self, run: RunId) -> BoxFuture<'_, bool> {
+        Box::pin(self.context.workspaces.is_here(run))
+    }
+
+    fn store(&self, run: RunId) -> BoxFuture<'_, Result<Digest, WorkspaceStoreError>> {
+        Box::pin(async move {
+            // Calls that were dropped may have processes that are just ending.
+            self.context.processes.settle().await;
+            let packed = self.context.workspaces.pack(run).await?;
+            Ok(self.context.blobs.put(packed).await?)
+        })
+    }
+
+    fn restore(
+        &self,
+        run: RunId,
+        digest: Digest,
+    ) -> BoxFuture<'_, Result<(), WorkspaceStoreError>> {
+        Box::pin(async move {
+            let packed = self.context.blobs.get(digest, WORKSPACE_STORED.0).await?;
+            self.context.processes.settle().await;
+            self.context.workspaces.replace(run, packed).await
+        })
+    }
+
+    fn copy(&self, from: RunId, to: RunId) -> BoxFuture<'_, Result<(), WorkspaceStoreError>> {
+        Box::pin(async move {
+            self.context.processes.settle().await;
+            self.context.workspaces.copy(from, to).await
+        })
     }
 }

@@ -160,3 +160,24 @@ pub const UPLOAD_ENTRIES: usize = 100_000;
 
 /// Bytes of an upload's files once they are unpacked.
 pub const UPLOAD_UNPACKED: ByteCount = ByteCount::mib(1_024);
+
+/// Bytes of a stored workspace, packed. It is held in memory, and travels
+/// through the object store that the runs' records share; a checkout with its
+/// history has a few MiB. A larger workspace is not stored: its run stays on
+/// its host.
+pub const WORKSPACE_STORED: ByteCount = ByteCount::mib(64);
+
+/// Bytes of the files of a workspace that is stored, restored or copied.
+pub const WORKSPACE_UNPACKED: ByteCount = ByteCount::mib(4 * 1_024);
+
+/// Entries of a workspace that is stored, restored or copied: a large checkout
+/// with a large virtual environment.
+pub const WORKSPACE_ENTRIES: usize = 200_000;
+
+/// Folders within folders of a workspace that is stored, restored or copied.
+/// Each is an open file while it is packed.
+pub const WORKSPACE_DEPTH: usize = 200;
+
+/// Entries of a workspace that are looked at to say how large it is; more count
+/// as nothing. Some seconds of a slow disk.
+pub const WORKSPACE_MEASURED: usize = 1_000_000;

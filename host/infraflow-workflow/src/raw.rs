@@ -76,7 +76,7 @@ pub(crate) fn workflow(value: Value<'_>) -> Read<RawWorkflow<'_>> {
         inputs: fields.get("inputs"),
         vars: fields.get("vars"),
         lock: fields.get("lock"),
-        locks: fields.or("lock", vec![], locks::locks),
+        locks: fields.or("lock", vec![], one_or_some),
         concurrency: fields.or("concurrency", RawConcurrency::default(), locks::concurrency),
         timeout: fields.or("timeout", limits::RUN_TIMEOUT, timeout),
         pool: fields.or("runs_on", PoolName::default_pool(), Value::parse),

@@ -124,6 +124,18 @@ fn cancel_running_cancels_older_ones_only() {
 }
 
 #[test]
+fn there_is_no_conflict_while_there_is_room() {
+    let mut lock = Lock::new(2, OnConflict::CancelRunning);
+    assert_eq!(lock.ask(5), "taken 1");
+    assert_eq!(lock.ask(7), "taken 2", "5 goes on: two may have it");
+    assert_eq!(lock.ask(9), "waits, cancels 5, cancels 7");
+    let mut lock = Lock::new(2, OnConflict::Skip);
+    assert_eq!(lock.ask(5), "taken 1");
+    assert_eq!(lock.ask(4), "taken 2", "late, but it takes nobody's place");
+    assert_eq!(lock.ask(3), "superseded by 5");
+}
+
+#[test]
 fn a_queue_is_bounded() {
     let mut lock = Lock::new(1, OnConflict::Queue);
     lock.ask(1);

@@ -21,7 +21,7 @@ use super::record::{
     Answer, AttemptEnd, AttemptNext, Claim, Entry, LogFacts, Parked, Parking, StopKind, WakeCause,
     WorkspacePlace,
 };
-use super::state::{Phase, Run, StepStatus};
+use super::state::{Phase, Run, StepState, StepStatus};
 
 /// Something that happened to a run that this host has, or wants to have.
 #[derive(Debug, Clone)]
@@ -196,8 +196,8 @@ pub enum Refusal {
     /// The run does not wait for that.
     #[error("the run does not wait for that")]
     WaitsNot,
-    /// The run has every lock that it needs.
-    #[error("the run has its locks")]
+    /// The run has every lock that it needs, or that one is not the next.
+    #[error("the run asks for no such lock")]
     HasLocks,
     /// Nobody has claimed it.
     #[error("no host has claimed the run")]
@@ -242,7 +242,7 @@ impl Run {
             } => {
                 self.check_not_waiting()?;
                 plan.claim(host, incarnation);
-                plan.end(RunOutcome::Interrupted, reason);
+                plan.give_up(reason);
             }
             Input::LockAnswered { lock, answer } => {
                 self.check_claimed()?;
@@ -381,6 +381,9 @@ impl Run {
     }
 }
 
+/// Most bytes of a value that a message shows.
+const VALUE_SHOWN: usize = 100;
+
 /// A decision in the making: entries are folded into the state as they are
 /// thought of, so that what follows is decided on the state that they make.
 struct Plan {
@@ -477,14 +480,31 @@ impl Plan {
                 }
                 self.end_stopped();
             }
-            LockAnswer::Full => self.end(
-                RunOutcome::Failed,
-                format!("{LOCK_WAITERS} runs wait for lock `{lock}` already"),
-            ),
+            LockAnswer::Full => {
+                self.settle_early_ends();
+                if matches!(self.run.phase(), Phase::Claimed(_)) {
+                    let reason = format!("{LOCK_WAITERS} runs wait for lock `{lock}` already");
+                    self.end(RunOutcome::Failed, reason);
+                }
+            }
+        }
+    }
+
+    /// Ends a run that can never go on; one that was to stop has stopped.
+    fn give_up(&mut self, reason: String) {
+        if self.run.stop().is_some() {
+            self.end_stopped();
+        } else {
+            self.end(RunOutcome::Interrupted, reason);
         }
     }
 
     fn park(&mut self, parking: Parking, until: Timestamp) {
+        let until = if parking.stops_the_clock() {
+            until
+        } else {
+            until.min(self.run.deadline())
+        };
         self.push(Entry::Parked(Parked { parking, until }));
     }
 
@@ -496,13 +516,7 @@ impl Plan {
     /// The time of a run that waits has come.
     fn due(&mut self, parking: &Parking) {
         match parking {
-            Parking::Retry { .. } if self.now >= self.run.deadline() => {
-                self.push(Entry::StopRequested {
-                    kind: StopKind::Timeout,
-                    actor: Actor::Host,
-                });
-                self.end_stopped();
-            }
+            Parking::Retry { .. } if self.now >= self.run.deadline() => self.time_is_up(),
             Parking::Retry { .. } | Parking::Wait { .. } => self.wake(WakeCause::Timer),
             Parking::Question { .. } | Parking::Lock { .. } => self.end(
                 RunOutcome::Failed,
@@ -538,19 +552,32 @@ impl Plan {
             self.end_stopped();
         } else if let Some((outcome, reason)) = self.failure() {
             self.end(outcome, reason);
+        } else if self.next_step().is_none() {
+            self.end(RunOutcome::Succeeded, String::new());
         } else if let Some(step) = self.asked() {
             self.park(Parking::Question { step }, later(self.now, PARKED_MAX));
+        } else if self.now >= self.run.deadline() {
+            self.time_is_up();
         }
+    }
+
+    fn time_is_up(&mut self) {
+        self.push(Entry::StopRequested {
+            kind: StopKind::Timeout,
+            actor: Actor::Host,
+        });
+        self.end_stopped();
+    }
+
+    /// The first step that is not over.
+    fn next_step(&self) -> Option<&StepState> {
+        let is_over = |step: &StepState| matches!(step.status, StepStatus::Ended { .. });
+        self.run.steps().iter().find(|step| !is_over(step))
     }
 
     /// What the run's next step waits for, and until when.
     fn wait_ahead(&self) -> Option<(Parking, Timestamp)> {
-        let is_over = |status: &StepStatus| matches!(status, StepStatus::Ended { .. });
-        let next = self
-            .run
-            .steps()
-            .iter()
-            .find(|step| !is_over(&step.status))?;
+        let next = self.next_step().filter(|_| !self.run.is_due())?;
         let step = next.id.clone();
         match next.status {
             StepStatus::RetryAt(due) if due > self.now => Some((Parking::Retry { step }, due)),
@@ -577,13 +604,6 @@ impl Plan {
             if !matches!(self.run.phase(), Phase::Claimed(_)) {
                 return;
             }
-            if self.now >= self.run.deadline() {
-                self.push(Entry::StopRequested {
-                    kind: StopKind::Timeout,
-                    actor: Actor::Host,
-                });
-                continue;
-            }
             if let Some(lock) = self.run.missing_lock() {
                 self.effects.push(Effect::AskLock(lock.clone()));
                 return;
@@ -596,16 +616,12 @@ impl Plan {
                 }
                 return;
             }
-            let next = self.run.steps().iter().find_map(|step| match step.status {
-                StepStatus::Ended { .. } => None,
-                _ => Some((step.id.clone(), step.status.clone())),
-            });
-            match next {
-                None => self.end(RunOutcome::Succeeded, String::new()),
-                Some((step, StepStatus::WaitUntil(_))) => self.push(Entry::WaitEnded { step }),
-                Some((step, status)) => {
-                    self.start(&step, matches!(status, StepStatus::RetryAt(_)));
-                }
+            // There is one: a run without one has ended above.
+            let Some(next) = self.next_step() else { return };
+            let (step, status) = (next.id.clone(), next.status.clone());
+            match status {
+                StepStatus::WaitUntil(_) => self.push(Entry::WaitEnded { step }),
+                status => self.start(&step, matches!(status, StepStatus::RetryAt(_))),
             }
         }
     }
@@ -703,8 +719,9 @@ impl Plan {
         };
         let text = until.as_str().unwrap_or_default();
         let until: Timestamp = text.parse().map_err(|_| {
+            let shown = shortened(until.to_string());
             format!(
-                "`wait.until` of step `{id}` is {until}, not a time such as 2026-11-21T18:00:00Z"
+                "`wait.until` of step `{id}` is {shown}, not a time such as 2026-11-21T18:00:00Z"
             )
         })?;
         if until > later(self.now, WAIT_MAX) {
@@ -836,6 +853,16 @@ enum Due {
 
 fn at_key(key: &str, step: &StepId, error: &TemplateError) -> String {
     format!("`{key}` of step `{step}`: {error}")
+}
+
+/// A value in a message: what an event or a step gave may be long, and a record
+/// must stay small.
+fn shortened(mut text: String) -> String {
+    if text.len() > VALUE_SHOWN {
+        text.truncate(text.floor_char_boundary(VALUE_SHOWN));
+        text.push('…');
+    }
+    text
 }
 
 fn later(now: Timestamp, time: Duration) -> Timestamp {

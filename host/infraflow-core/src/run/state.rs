@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::record::{
     Answer, AttemptEnd, AttemptNext, Birth, Carried, Claim, Entry, Parked, Parking, StopKind,
-    WorkspacePlace,
+    WakeCause, WorkspacePlace,
 };
 use crate::event::Actor;
 use crate::id::{HostName, LockName, RunId, StepId};
@@ -33,6 +33,9 @@ pub struct Run {
     workspace: Option<WorkspacePlace>,
     /// How long it has waited while its clock stood still.
     paused: Duration,
+    /// Whether the time that its next step waits for has come, whatever the
+    /// clock of the host that claims it says.
+    is_due: bool,
 }
 
 /// Where a run is.
@@ -144,6 +147,7 @@ impl Run {
             locks_held: vec![],
             workspace,
             paused: Duration::ZERO,
+            is_due: false,
         }
     }
 
@@ -186,6 +190,13 @@ impl Run {
             Phase::Waiting { parked, .. } => Some(parked.until.min(self.deadline())),
             _ => None,
         }
+    }
+
+    /// Whether a timer said that the time has come which its next step waits
+    /// for. A host whose clock is behind would else park it again, and the timer
+    /// wake it again, until the clocks agree.
+    pub fn is_due(&self) -> bool {
+        self.is_due
     }
 
     /// The next lock that it needs and does not have.
@@ -327,7 +338,10 @@ impl Run {
                     since: at,
                 };
             }
-            Entry::Woken { .. } => self.wake(at).map_err(illegal)?,
+            Entry::Woken { cause } => {
+                self.wake(at).map_err(illegal)?;
+                self.is_due = *cause == WakeCause::Timer;
+            }
             Entry::Answered { step, answer, .. } => {
                 self.take_answer(step, *answer, at).map_err(illegal)?;
             }
@@ -380,6 +394,7 @@ impl Run {
         step.attempts = attempt;
         step.status = StepStatus::Running;
         step.started_at.get_or_insert(at);
+        self.is_due = false;
         Ok(())
     }
 
@@ -433,6 +448,7 @@ impl Run {
             outputs: None,
             at,
         };
+        self.is_due = false;
         Ok(())
     }
 
@@ -479,6 +495,7 @@ impl Run {
             outputs: None,
             at,
         };
+        self.is_due = false;
         Ok(())
     }
 

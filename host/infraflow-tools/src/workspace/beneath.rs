@@ -6,17 +6,18 @@
 //! followed.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use camino::Utf8Path;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, fstat, mkdirat, openat,
-    openat2, renameat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fstat, mkdirat,
+    openat, openat2, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
@@ -80,8 +81,18 @@ impl Folder {
     }
 
     /// Opens a path beneath.
-    fn resolve(&self, path: &str, flags: OFlags, links: Links) -> Result<OwnedFd, PathError> {
-        let path = if path.is_empty() { "." } else { path };
+    fn resolve(
+        &self,
+        path: impl AsRef<Path>,
+        flags: OFlags,
+        links: Links,
+    ) -> Result<OwnedFd, PathError> {
+        let path = path.as_ref();
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         if links == Links::Never {
             resolve |= ResolveFlags::NO_SYMLINKS;
@@ -108,7 +119,11 @@ impl Folder {
         self.folder_by(path, Links::Inside)
     }
 
-    fn folder_by(&self, path: &str, links: Links) -> Result<Self, PathError> {
+    pub(crate) fn folder_by(
+        &self,
+        path: impl AsRef<Path>,
+        links: Links,
+    ) -> Result<Self, PathError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         Ok(Self {
             handle: self.resolve(path, flags, links)?,
@@ -130,10 +145,7 @@ impl Folder {
         }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = self.resolve(path, flags, Links::Inside)?;
-        let found = fstat(&file)?;
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            return Err(PathError::Kind("a regular file"));
-        }
+        expect_regular(&file)?;
         let mut bytes = Vec::new();
         // It may grow while it is read.
         let limit = bytes_max.saturating_add(1);
@@ -173,10 +185,10 @@ impl Folder {
     }
 
     /// Makes a new file that is not there yet.
-    fn create(&self, name: &str, mode: Mode) -> Result<OwnedFd, Errno> {
+    fn create(&self, name: impl AsRef<OsStr>, mode: Mode) -> Result<OwnedFd, Errno> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.handle, name, flags, mode)
+        openat(&self.handle, name.as_ref(), flags, mode)
     }
 
     fn fill(&self, file: OwnedFd, bytes: &[u8]) -> Result<(), PathError> {
@@ -251,13 +263,64 @@ impl Folder {
     pub(crate) fn link(&self, path: &str, target: &str) -> Result<(), PathError> {
         let (above, name) = split(path).ok_or(PathError::Kind("a file"))?;
         let folder = self.make_folders(above, Links::Never)?;
-        rustix::fs::symlinkat(target, &folder.handle, name)?;
-        if let Some(owner) = self.owner {
-            let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            rustix::fs::chownat(&folder.handle, name, Some(uid), Some(gid), flags)?;
-        }
-        Ok(())
+        folder.add_link(OsStr::new(name), Path::new(target))
+    }
+
+    fn own_link(&self, name: &OsStr) -> Result<(), Errno> {
+        let Some(owner) = self.owner else {
+            return Ok(());
+        };
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&self.handle, name, Some(uid), Some(gid), flags)
+    }
+
+    /// Opens a regular file right in this folder, and says how large it is.
+    pub(crate) fn open_file(&self, name: &OsStr) -> Result<(File, u64), PathError> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = self.resolve(name, flags, Links::Never)?;
+        let found = expect_regular(&file)?;
+        let size = u64::try_from(found.st_size).unwrap_or_default();
+        Ok((File::from(file), size))
+    }
+
+    /// Where a symbolic link right in this folder leads.
+    pub(crate) fn read_link(&self, name: &OsStr) -> Result<PathBuf, PathError> {
+        let target = rustix::fs::readlinkat(&self.handle, name, Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()).into())
+    }
+
+    /// Makes a new folder right in this one, open to its owner alone.
+    pub(crate) fn add_folder(&self, name: &OsStr) -> Result<(), PathError> {
+        mkdirat(&self.handle, name, Mode::from_raw_mode(0o700))?;
+        let made = self.folder_by(name, Links::Never)?;
+        Ok(self.own(made.handle)?)
+    }
+
+    /// Makes a new file right in this folder and fills it from `content`.
+    pub(crate) fn add_file(
+        &self,
+        name: &OsStr,
+        mode: Mode,
+        content: &mut impl io::Read,
+    ) -> Result<(), PathError> {
+        let file = self.create(name, Mode::from_raw_mode(0o600))?;
+        self.own(&file)?;
+        let mut file = File::from(file);
+        io::copy(content, &mut file)?;
+        // At the end: a change of owner takes bits away.
+        Ok(rustix::fs::fchmod(&file, mode)?)
+    }
+
+    /// Makes a symbolic link right in this folder.
+    pub(crate) fn add_link(&self, name: &OsStr, target: &Path) -> Result<(), PathError> {
+        rustix::fs::symlinkat(target, &self.handle, name)?;
+        Ok(self.own_link(name)?)
+    }
+
+    /// Changes the mode of this folder.
+    pub(crate) fn set_mode(&self, mode: Mode) -> Result<(), PathError> {
+        Ok(rustix::fs::fchmod(&self.handle, mode)?)
     }
 
     /// The entries of a folder, at most `entries_max`, sorted by name.
@@ -271,7 +334,9 @@ impl Folder {
                 Ok(stat) => found.push(Found {
                     name: OsString::from_vec(name.into_bytes()),
                     kind: FileType::from_raw_mode(stat.st_mode),
+                    mode: Mode::from_raw_mode(stat.st_mode),
                     size: u64::try_from(stat.st_size).unwrap_or_default(),
+                    blocks: u64::try_from(stat.st_blocks).unwrap_or_default(),
                     modified: format!("{}.{}", stat.st_mtime, stat.st_mtime_nsec),
                 }),
                 // Removed meanwhile.
@@ -356,13 +421,25 @@ impl Folder {
 pub(crate) struct Found {
     pub(crate) name: OsString,
     pub(crate) kind: FileType,
+    pub(crate) mode: Mode,
     pub(crate) size: u64,
+    /// What it takes of the disk, in 512 bytes.
+    pub(crate) blocks: u64,
     /// When it was last changed; only to be compared.
     pub(crate) modified: String,
 }
 
 /// How often something is tried that others may get in the way of.
 const ATTEMPTS: usize = 100;
+
+fn expect_regular(file: impl AsFd) -> Result<Stat, PathError> {
+    let found = fstat(file)?;
+    if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
+        Ok(found)
+    } else {
+        Err(PathError::Kind("a regular file"))
+    }
+}
 
 fn names(folder: impl AsFd) -> Result<Vec<CString>, PathError> {
     let mut names = Vec::new();

@@ -4,7 +4,11 @@
 //! hostile: it is only ever touched beneath an open folder ([`beneath`]). This
 //! module never runs anything and never decides when a workspace is removed.
 
+mod archive;
 mod beneath;
+
+pub mod retention;
+mod store;
 pub mod upload;
 
 use std::fs::DirBuilder;
@@ -21,7 +25,9 @@ use rustix::process::{Gid, Uid};
 
 pub(crate) use self::beneath::{Folder, PathError};
 use crate::errors::{system, too_large, too_many};
-use crate::limits::{WORKSPACE_LIST, WORKSPACE_READ, WORKSPACE_WRITE};
+use crate::limits::{
+    WORKSPACE_DEPTH, WORKSPACE_LIST, WORKSPACE_MEASURED, WORKSPACE_READ, WORKSPACE_WRITE,
+};
 use crate::loose::make_private;
 use crate::shim::Identity;
 use crate::tasks::blocking;
@@ -107,13 +113,30 @@ impl Workspaces {
             .map_err(|source| WorkspaceError::List { folder, source })
     }
 
+    /// What a run's workspace and everything private of that run take of the
+    /// disk, in bytes. At least: what cannot be read, is deeper than 200
+    /// folders, or comes after a million entries is not counted.
+    ///
+    /// Looks at every entry, so it takes a moment; of a run that has ended the
+    /// answer does not change.
+    pub async fn bytes(&self, run: RunId) -> u64 {
+        let folders = [self.path(run), self.private(run)];
+        blocking(move || {
+            let mut entries_left = WORKSPACE_MEASURED;
+            let open = folders.iter().flat_map(|path| Folder::open(path, None));
+            let bytes = open.map(|folder| measure(&folder, 0, &mut entries_left));
+            bytes.fold(0, u64::saturating_add)
+        })
+        .await
+    }
+
     /// Removes a run's workspace and everything private of that run. No error
     /// when there is none. Call it only when no tool of the run is running.
     ///
     /// # Errors
     /// When something in it cannot be removed.
     pub async fn remove(&self, run: RunId) -> Result<(), WorkspaceError> {
-        let folders = [self.path(run), self.private(run)];
+        let folders = [self.path(run), self.staging(run), self.private(run)];
         blocking(move || folders.iter().try_for_each(|folder| remove(folder)))
             .await
             .map_err(|source| WorkspaceError::Remove { run, source })
@@ -121,24 +144,27 @@ impl Workspaces {
 
     /// Notes that code of a stranger comes into a run's workspace.
     pub(crate) async fn distrust(&self, run: RunId) -> Result<(), CallError> {
-        let private = self.private(run);
-        let note = move || {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&private)?;
-            std::fs::write(private.join(UNTRUSTED), "")
-        };
-        blocking(note)
+        let this = self.clone();
+        blocking(move || this.mark_untrusted(run))
             .await
             .map_err(|error| system("note that the workspace is not trusted", &error))
+    }
+
+    fn mark_untrusted(&self, run: RunId) -> io::Result<()> {
+        let private = self.private(run);
+        make_private(&private)?;
+        std::fs::write(private.join(UNTRUSTED), "")
+    }
+
+    fn is_marked_untrusted(&self, run: RunId) -> io::Result<bool> {
+        self.private(run).join(UNTRUSTED).try_exists()
     }
 
     /// How far what a run works with is trusted: as far as the run itself, and
     /// no further than what came into its workspace.
     pub(crate) async fn trust(&self, run: RunId, trust: Trust) -> Result<Trust, CallError> {
-        let mark = self.private(run).join(UNTRUSTED);
-        let is_marked = blocking(move || mark.try_exists())
+        let this = self.clone();
+        let is_marked = blocking(move || this.is_marked_untrusted(run))
             .await
             .map_err(|error| system("look whether the workspace is trusted", &error))?;
         Ok(if is_marked { Trust::Untrusted } else { trust })
@@ -345,6 +371,25 @@ fn list(folder: &Utf8Path) -> io::Result<Vec<WorkspaceEntry>> {
     Ok(found)
 }
 
+/// The bytes beneath a folder. Calls itself no deeper than [`WORKSPACE_DEPTH`].
+fn measure(folder: &Folder, depth: usize, entries_left: &mut usize) -> u64 {
+    let Ok(found) = folder.list(*entries_left) else {
+        return 0;
+    };
+    *entries_left = entries_left.saturating_sub(found.len());
+    let mut bytes = 0_u64;
+    for entry in found {
+        bytes = bytes.saturating_add(entry.blocks.saturating_mul(512));
+        if entry.kind == FileType::Directory
+            && depth < WORKSPACE_DEPTH
+            && let Ok(inner) = folder.folder_by(&entry.name, beneath::Links::Never)
+        {
+            bytes = bytes.saturating_add(measure(&inner, depth + 1, entries_left));
+        }
+    }
+    bytes
+}
+
 fn remove(path: &Utf8Path) -> io::Result<()> {
     let cleared = match Folder::open(path, None) {
         Ok(folder) => folder.clear(),
@@ -399,6 +444,35 @@ mod tests {
         workspaces.remove(run()).await.unwrap();
         assert!(!workspaces.path(run()).exists() && !workspaces.private(run()).exists());
         assert_eq!(workspaces.list().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn the_bytes_of_a_workspace_are_those_on_the_disk() {
+        let (_folder, workspaces) = workspaces();
+        assert_eq!(workspaces.bytes(run()).await, 0);
+        let data = vec![1; 100_000];
+        for file in ["a/b/c", "d"] {
+            let written = workspaces.write(run(), path(file), data.clone());
+            written.await.unwrap();
+        }
+        let both = workspaces.bytes(run()).await;
+        assert!((200_000..300_000).contains(&both), "{both}");
+        let private = workspaces.private(run()).join("tofu");
+        std::fs::create_dir_all(&private).unwrap();
+        std::fs::write(private.join("provider"), &data).unwrap();
+        let all = workspaces.bytes(run()).await;
+        assert!((300_000..400_000).contains(&all), "{all}");
+        // A hole takes no room, a link takes none of what it leads to.
+        let root = workspaces.path(run());
+        let hole = std::fs::File::create(root.join("hole")).unwrap();
+        hole.set_len(1 << 40).unwrap();
+        std::os::unix::fs::symlink("/", root.join("link")).unwrap();
+        assert!(workspaces.bytes(run()).await < 400_000);
+        let folder = Folder::open(&root, None).unwrap();
+        assert_eq!(measure(&folder, 0, &mut 3), 0, "not even looked at");
+        let mut entries_left = 4;
+        assert!(measure(&folder, 0, &mut entries_left) < both);
+        assert_eq!(entries_left, 0);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use infraflow_core::limits::ByteCount;
@@ -166,7 +166,7 @@ fn add(
         archive.append_data(&mut header, entry, io::empty())?;
     } else if found.is_symlink() {
         let target = path.read_link_utf8()?;
-        if !stays_inside(entry, &target) {
+        if !stays_inside(entry.as_std_path(), target.as_std_path()) {
             return Err(AddError::Pack(PackError::LinkOutside(path)));
         }
         header.set_entry_type(EntryType::Symlink);
@@ -188,19 +188,20 @@ fn add(
 }
 
 /// Whether a link stays inside, by its text alone.
-fn stays_inside(link: &Utf8Path, target: &Utf8Path) -> bool {
-    if target.as_str().is_empty() || target.is_absolute() {
+pub(super) fn stays_inside(link: &Path, target: &Path) -> bool {
+    if target.as_os_str().is_empty() {
         return false;
     }
     let mut depth = link.components().count().saturating_sub(1);
     for part in target.components() {
-        match part.as_str() {
-            "." => {}
-            ".." => match depth.checked_sub(1) {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => match depth.checked_sub(1) {
                 Some(less) => depth = less,
                 None => return false,
             },
-            _ => depth += 1,
+            Component::Normal(_) => depth += 1,
+            Component::RootDir | Component::Prefix(_) => return false,
         }
     }
     true
@@ -267,7 +268,7 @@ fn unpack_entry(entry: &mut Entry<'_, impl Read>, folder: &Folder) -> Result<(),
             let target = entry.link_name().ok().flatten();
             let target = target.as_deref().and_then(Utf8Path::from_path);
             match target {
-                Some(target) if stays_inside(Utf8Path::new(checked.as_str()), target) => {
+                Some(target) if stays_inside(Path::new(checked.as_str()), target.as_std_path()) => {
                     folder.link(checked.as_str(), target.as_str())
                 }
                 Some(_) | None => return Err(refused(&path, "it is a link that leads outside")),
@@ -486,7 +487,7 @@ mod tests {
             ("a/b/c", "../../d/./e", true),
         ] {
             assert_eq!(
-                stays_inside(Utf8Path::new(link), Utf8Path::new(target)),
+                stays_inside(Path::new(link), Path::new(target)),
                 inside,
                 "{link} -> {target}"
             );

@@ -17,15 +17,15 @@ use crate::ssh::{Sshd, run, user};
 use crate::world::{Attempt, World, command, guest, soon};
 
 /// A repository with a branch, two tags and two commits on `main`.
-struct Repo {
+pub(crate) struct Repo {
     path: Utf8PathBuf,
     first: String,
-    second: String,
+    pub(crate) second: String,
     _folder: tempfile::TempDir,
 }
 
 impl Repo {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).unwrap();
@@ -76,7 +76,7 @@ impl Repo {
         }
     }
 
-    fn add(&self, config: &mut ToolsConfig) {
+    pub(crate) fn add(&self, config: &mut ToolsConfig) {
         let source = self.source(self.path.as_str());
         config.sources.insert("shop".parse().unwrap(), source);
         config
@@ -85,7 +85,7 @@ impl Repo {
     }
 }
 
-fn request(revision: Revision) -> CheckoutRequest {
+pub(crate) fn request(revision: Revision) -> CheckoutRequest {
     CheckoutRequest {
         source: Some("shop".parse().unwrap()),
         revision,
@@ -94,11 +94,11 @@ fn request(revision: Revision) -> CheckoutRequest {
     }
 }
 
-fn commit(id: &str) -> Revision {
+pub(crate) fn commit(id: &str) -> Revision {
     Revision::Commit(CommitId::new(id).unwrap())
 }
 
-async fn checkout(
+pub(crate) async fn checkout(
     world: &World,
     attempt: &Attempt,
     request: CheckoutRequest,

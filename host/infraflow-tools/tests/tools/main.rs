@@ -23,4 +23,5 @@ mod lease;
 mod ssh;
 mod tofu;
 mod watchdog;
+mod workspaces;
 mod world;

@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use infraflow_core::limits;
 use infraflow_core::workflow::OnConflict;
 
-use super::one_or_some;
 use crate::diagnostic::ProblemKind;
 use crate::keys;
 use crate::read::{Read, Value};
@@ -16,14 +15,6 @@ pub(crate) struct RawConcurrency<'d> {
     pub(crate) max: Option<NonZeroU32>,
     /// With what stands there, for problems that only the whole shows.
     pub(crate) on_conflict: Option<(Value<'d>, OnConflict)>,
-}
-
-/// The names of locks, or templates for them: one or a list.
-pub(super) fn locks(value: Value<'_>) -> Read<Vec<Value<'_>>> {
-    let items = one_or_some(value)?;
-    let texts = items.iter().map(|item| item.text());
-    crate::read::all(texts)?;
-    Ok(items)
 }
 
 pub(super) fn concurrency(value: Value<'_>) -> Read<RawConcurrency<'_>> {

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use infraflow_core::duration;
 use infraflow_core::id::{StageName, StepId};
 use infraflow_core::limits;
 use infraflow_core::outcome::ATTEMPT_OUTCOMES;
 use infraflow_core::plugin::PluginRef;
 use infraflow_core::retry::{Backoff, RetryPolicy};
-use infraflow_core::workflow::OnInterrupt;
+use infraflow_core::workflow::{OnInterrupt, Wait};
 
 use super::{some, timeout};
 use crate::diagnostic::ProblemKind;
 use crate::keys;
-use crate::read::{Fields, Read, Value};
+use crate::read::{Fields, Read, Refused, Value};
 
 pub(crate) struct RawStage<'d> {
     pub(crate) name_value: Option<Value<'d>>,
@@ -117,33 +116,22 @@ fn uses(fields: &Fields<'_>) -> Read<PluginRef> {
 }
 
 fn wait(value: Value<'_>) -> Read<RawWait<'_>> {
-    if let Some(text) = value.node().as_text() {
-        let key = match duration::parse(text) {
-            Ok(_) => "for",
-            Err(_) => "until",
-        };
-        let problem = value
-            .problem(
-                ProblemKind::WrongType,
-                format!("`wait` is {}", value.node().describe()),
-            )
-            .expected("expected a map with `for` or `until`")
-            .hint(format!("write `wait: {{ {key}: ... }}`"));
-        return Err(value.report(problem));
+    if value.node().as_map().is_none() && !value.is_null() {
+        return Err(not_a_wait(value));
     }
     let fields = value.fields(&keys::WAIT)?;
     let time = fields.optional("for", |time| {
         time.duration(Duration::from_millis(1)..=limits::WAIT_MAX)
     });
     let until = fields.optional("until", |until| until.text().map(|_| until));
+    if fields.get("for").is_some() && fields.get("until").is_some() {
+        let message = "the `wait` has `for` and `until`";
+        let problem = value.problem(ProblemKind::Invalid, message);
+        return Err(value.report(problem.expected("expected one of them")));
+    }
     match (time?, until?, fields.refused_later(&["event"])) {
-        (Some(_), Some(_), _) => {
-            let message = "the `wait` has `for` and `until`";
-            let problem = value.problem(ProblemKind::Invalid, message);
-            Err(value.report(problem.expected("expected one of them")))
-        }
         (_, _, Some(refused)) => Err(refused),
-        (Some(time), None, None) => Ok(RawWait::For(time)),
+        (Some(time), _, None) => Ok(RawWait::For(time)),
         (None, Some(until), None) => Ok(RawWait::Until(until)),
         (None, None, None) => {
             let problem = value
@@ -153,6 +141,21 @@ fn wait(value: Value<'_>) -> Read<RawWait<'_>> {
             Err(value.report(problem))
         }
     }
+}
+
+/// Refuses what people write for a map of one key.
+fn not_a_wait(value: Value<'_>) -> Refused {
+    let is_moment = |text| Wait::moment(text).is_ok();
+    let key = match value.node().as_text().is_some_and(is_moment) {
+        true => "until",
+        false => "for",
+    };
+    let message = format!("`wait` is {}", value.node().describe());
+    let problem = value
+        .problem(ProblemKind::WrongType, message)
+        .expected("expected a map with `for` or `until`")
+        .hint(format!("write `wait: {{ {key}: ... }}`"));
+    value.report(problem)
 }
 
 /// What a step says about its attempts.

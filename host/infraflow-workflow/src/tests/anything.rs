@@ -92,7 +92,7 @@ fn names_are_those_of_core() {
     use crate::names::{EVENT, Place, RUN, STEP, WORKFLOW, WORKFLOW_IN_TRIGGER};
     use infraflow_core::template::ROOTS;
 
-    for place in [Place::Trigger, Place::Vars, Place::Step(0)] {
+    for place in [Place::Trigger, Place::Vars, Place::Lock, Place::Step(0)] {
         assert!(place.roots().iter().all(|root| ROOTS.contains(root)));
     }
     let event = sample_event();
@@ -124,6 +124,12 @@ fn names_are_those_of_core() {
     let table = infraflow_core::route::RoutingTable::new(vec![std::sync::Arc::new(workflow)]);
     let matches = table.route(&event, "infraflow.event.git.push.forgejo.a.b");
     assert!(matches[0].inputs.is_ok(), "{:?}", matches[0].inputs);
+
+    // What `lock` may name.
+    let lock = Place::Lock.roots().join(" }} {{ ");
+    let workflow = std::sync::Arc::new(good(&with_top(&format!("lock: \"{{{{ {lock} }}}}\"\n"))));
+    let named = workflow.locks[0].render(&sample_run(&workflow).scope().unwrap());
+    named.unwrap();
 
     // A run's scope, after its first step has ended.
     let paths: Vec<String> = [
@@ -210,6 +216,10 @@ fn sample_run(workflow: &std::sync::Arc<Workflow>) -> infraflow_core::run::Run {
         project: workflow.project.clone(),
         environment: workflow.environment.clone(),
         pool: workflow.pool.clone(),
+        locks: vec![],
+        on_conflict: workflow.concurrency.on_conflict,
+        order: Sequence(1),
+        origin: None,
     };
     let mut run = Run::new(id, Box::new(birth), workflow.clone(), event.time);
     let claim = Claim {

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{good, with_on, with_step, with_top};
+use infraflow_core::outcome::RunOutcome;
+use infraflow_core::workflow::OnConflict;
+
+use super::{good, with_on, with_step, with_steps, with_top};
 use crate::keys;
 use crate::parse_workflow;
 use crate::read::Keys;
@@ -36,6 +39,7 @@ fn every_example_is_what_it_says() {
             "on" => drop(good(&with_on(text))),
             "top" => drop(good(&with_top(text))),
             "step" => drop(good(&with_step(text))),
+            "steps" => drop(good(&with_steps(text))),
             "wrong" => {
                 let report = parse_workflow("wrong.yaml", text).unwrap_err();
                 assert_eq!(report.problems().len(), 3, "{report}");
@@ -86,7 +90,9 @@ fn tables_have_the_keys_that_there_are() {
         ("### event", "", keys::EVENT),
         ("## Stages and steps", "A stage:", keys::STAGE),
         ("## Stages and steps", "A step:", keys::STEP),
+        ("## Locks and concurrency", "", keys::CONCURRENCY),
         ("### Retry", "", keys::RETRY),
+        ("### Waiting", "", keys::WAIT),
     ] {
         let documented = column(section(&page, heading), after, 0);
         assert_eq!(documented, names(keys.known()), "{heading} {after}");
@@ -106,6 +112,7 @@ fn what_is_not_supported_is_listed() {
         ("every trigger", keys::GIT_PUSH),
         ("stage", keys::STAGE),
         ("step", keys::STEP),
+        ("`wait`", keys::WAIT),
     ] {
         let row = list
             .lines()
@@ -122,6 +129,29 @@ fn what_is_not_supported_is_listed() {
     let same =
         |keys: Keys| names(keys.not_supported_yet()) == names(keys::GIT_PUSH.not_supported_yet());
     assert!(same(keys::GIT_TAG) && same(keys::MANUAL) && same(keys::EVENT));
+}
+
+#[test]
+fn every_policy_of_locks_is_described() {
+    let page = page();
+    let locks = section(&page, "## Locks and concurrency");
+    let documented = column(locks, "counts as the newest", 0);
+    let mut policies = names(&OnConflict::ALL.map(OnConflict::name));
+    policies.insert("on_conflict".to_owned());
+    assert_eq!(documented, policies);
+}
+
+#[test]
+fn every_outcome_of_a_run_is_described() {
+    let page = page();
+    let outcomes = section(&page, "### Outcomes");
+    let (_, ends) = outcomes.split_once("A run ends ").unwrap();
+    for outcome in RunOutcome::ALL {
+        assert!(
+            ends.contains(&format!("`{}`", outcome.name())),
+            "{outcome:?}"
+        );
+    }
 }
 
 #[test]

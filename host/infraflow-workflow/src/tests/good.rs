@@ -8,7 +8,7 @@ fn everything_that_is_built() {
     expect![[r#"
         Workflow {
             name: "deploy-shop",
-            digest: sha256:847525bba2ee9d5720dbb72d6a570289f5b12164f53b86364682724b2b80022c,
+            digest: sha256:2b70bb08664c3ffff9e3868666d47a8776c5fd06bde0e800bebe2bc7dc36b7b9,
             description: "Provision and configure the shop",
             triggers: [
                 Trigger {
@@ -123,7 +123,27 @@ fn everything_that_is_built() {
             timeout: 3600s,
             project: "shop",
             environment: "live",
-            pool: "default",
+            pool: "dmz",
+            locks: [
+                Text(
+                    Text {
+                        source: "shop-{{ inputs.env }}",
+                        paths: [
+                            "inputs.env",
+                        ],
+                        tolerates_missing: false,
+                    },
+                ),
+                Literal(
+                    String("state"),
+                ),
+            ],
+            concurrency: Concurrency {
+                max: Some(
+                    2,
+                ),
+                on_conflict: CancelRunning,
+            },
             stages: [
                 Stage {
                     name: "provision",
@@ -142,13 +162,15 @@ fn everything_that_is_built() {
                                 on: None,
                             },
                             on_interrupt: None,
-                            uses: PluginRef {
-                                name: "checkout",
-                                major: 1,
+                            action: Plugin {
+                                uses: PluginRef {
+                                    name: "checkout",
+                                    major: 1,
+                                },
+                                with: Literal(
+                                    Object {},
+                                ),
                             },
-                            with: Literal(
-                                Object {},
-                            ),
                         },
                         Step {
                             id: "plan",
@@ -173,58 +195,106 @@ fn everything_that_is_built() {
                             on_interrupt: Some(
                                 Ask,
                             ),
-                            uses: PluginRef {
-                                name: "opentofu",
-                                major: 1,
-                            },
-                            with: Map(
-                                [
-                                    (
-                                        "action",
-                                        Literal(
-                                            String("plan"),
+                            action: Plugin {
+                                uses: PluginRef {
+                                    name: "opentofu",
+                                    major: 1,
+                                },
+                                with: Map(
+                                    [
+                                        (
+                                            "action",
+                                            Literal(
+                                                String("plan"),
+                                            ),
                                         ),
-                                    ),
-                                    (
-                                        "vars",
-                                        Map(
-                                            [
-                                                (
-                                                    "region",
-                                                    Expr(
-                                                        Expr("vars.region"),
+                                        (
+                                            "vars",
+                                            Map(
+                                                [
+                                                    (
+                                                        "region",
+                                                        Expr(
+                                                            Expr("vars.region"),
+                                                        ),
                                                     ),
-                                                ),
-                                            ],
+                                                ],
+                                            ),
                                         ),
-                                    ),
-                                    (
-                                        "n",
-                                        Literal(
-                                            Number(1),
+                                        (
+                                            "n",
+                                            Literal(
+                                                Number(1),
+                                            ),
                                         ),
-                                    ),
-                                    (
-                                        "list",
-                                        List(
-                                            [
-                                                Literal(
-                                                    String("a"),
-                                                ),
-                                                Expr(
-                                                    Expr("inputs.env"),
-                                                ),
-                                            ],
+                                        (
+                                            "list",
+                                            List(
+                                                [
+                                                    Literal(
+                                                        String("a"),
+                                                    ),
+                                                    Expr(
+                                                        Expr("inputs.env"),
+                                                    ),
+                                                ],
+                                            ),
                                         ),
-                                    ),
-                                ],
-                            ),
+                                    ],
+                                ),
+                            },
                         },
                     ],
                 },
                 Stage {
                     name: "configure",
                     steps: [
+                        Step {
+                            id: "calm",
+                            label: None,
+                            when: None,
+                            timeout: 3600s,
+                            retry: RetryPolicy {
+                                attempts: 1,
+                                delay: 5s,
+                                backoff: Constant,
+                                max_delay: 300s,
+                                jitter: 0.0,
+                                on: None,
+                            },
+                            on_interrupt: None,
+                            action: Wait(
+                                For(
+                                    600s,
+                                ),
+                            ),
+                        },
+                        Step {
+                            id: "night",
+                            label: Some(
+                                "Until the night",
+                            ),
+                            when: Some(
+                                Expr("inputs.env == 'prod'"),
+                            ),
+                            timeout: 3600s,
+                            retry: RetryPolicy {
+                                attempts: 1,
+                                delay: 5s,
+                                backoff: Constant,
+                                max_delay: 300s,
+                                jitter: 0.0,
+                                on: None,
+                            },
+                            on_interrupt: None,
+                            action: Wait(
+                                Until(
+                                    Expr(
+                                        Expr("event.data.until"),
+                                    ),
+                                ),
+                            ),
+                        },
                         Step {
                             id: "web",
                             label: None,
@@ -243,15 +313,17 @@ fn everything_that_is_built() {
                             on_interrupt: Some(
                                 Retry,
                             ),
-                            uses: PluginRef {
-                                name: "ansible",
-                                major: 1,
-                            },
-                            with: Literal(
-                                Object {
-                                    "playbook": String("site.yml"),
+                            action: Plugin {
+                                uses: PluginRef {
+                                    name: "ansible",
+                                    major: 1,
                                 },
-                            ),
+                                with: Literal(
+                                    Object {
+                                        "playbook": String("site.yml"),
+                                    },
+                                ),
+                            },
                         },
                     ],
                 },
@@ -315,7 +387,7 @@ fn the_digest_is_that_of_the_text() {
 fn line_ends_of_other_systems_change_nothing() {
     for ends in ["\r\n", "\r"] {
         let workflow = good(&FULL.replace('\n', ends));
-        assert_eq!(workflow.steps().count(), 3);
+        assert_eq!(workflow.steps().count(), 5);
     }
 }
 

@@ -4,8 +4,10 @@
 mod anything;
 mod docs;
 mod good;
+mod locks;
 mod problems;
 mod values;
+mod waiting;
 
 use std::time::Duration;
 
@@ -38,7 +40,10 @@ inputs:
   properties:
     env: { type: string, enum: [stage, prod], default: stage }
 vars: { region: eu-south-1, count: 3, name: "shop-{{ inputs.env }}" }
+lock: ["shop-{{ inputs.env }}", state]
+concurrency: { max: 2, on_conflict: cancel_running }
 timeout: 1h
+runs_on: dmz
 project: shop
 environment: live
 stages:
@@ -55,6 +60,8 @@ stages:
         on_interrupt: ask
   - name: configure
     steps:
+      - { id: calm, wait: { for: 10m } }
+      - { id: night, name: Until the night, when: inputs.env == 'prod', wait: { until: "{{ event.data.until }}" } }
       - id: web
         when: "steps.plan.outputs.changes > 0 and inputs.env == 'prod'"
         uses: ansible@1
@@ -77,6 +84,16 @@ fn with_step(lines: &str) -> String {
         text.push_str("        ");
         text.push_str(line);
         text.push('\n');
+    }
+    text
+}
+
+/// A workflow with these steps, each line one of a list.
+fn with_steps(steps: &str) -> String {
+    let mut text =
+        "infraflow: v1\nname: a\non: manual\nstages:\n  - name: main\n    steps:\n".to_owned();
+    for line in steps.lines() {
+        text.push_str(&format!("      {line}\n"));
     }
     text
 }

@@ -12,7 +12,7 @@ on:
   - git.push: { branch: main }
   - schedule: { cron: \"0 3 * * *\" }
 timeout: 30
-lock: shop
+lock: [shop, '']
 stages:
   - name: main
     steps:
@@ -38,7 +38,7 @@ vars: { region: eu }
              --> w.yaml:2:1
               |
             2 | nmae: deploy
-              | ^^^^ expected one of `infraflow`, `name`, `description`, `on`, `inputs`, `vars`, `timeout`, `project`, `environment`, `stages`
+              | ^^^^ expected one of `infraflow`, `name`, `description`, `on`, `inputs`, `vars`, `lock`, `concurrency`, `timeout`, `runs_on`, `project`, `environment`, `stages`
               |
               = help: did you mean `name`?
 
@@ -64,11 +64,11 @@ vars: { region: eu }
               |
               = help: give it a unit: `30s`, `30m` or `30h`
 
-            error: `lock` is not supported yet
-             --> w.yaml:7:1
+            error: `` is not a valid lock name
+             --> w.yaml:7:14
               |
-            7 | lock: shop
-              | ^^^^
+            7 | lock: [shop, '']
+              |              ^^ expected 1 to 200 bytes without control characters
 
             error: `opentofu` does not name a plugin
               --> w.yaml:12:15
@@ -228,9 +228,6 @@ infraflow: v1
 name: a
 on: manual
 outputs: {}
-lock: x
-concurrency: {}
-runs_on: dmz
 permissions: {}
 on_success: []
 on_error: []
@@ -260,45 +257,42 @@ stages:
         inputs: {}
       - { id: two, approve: {} }
       - { id: three, call: other }
-      - { id: four, wait: {} }
+      - { id: four, wait: { event: x } }
       - { id: five, emit: x }
       - { id: six, parallel: [] }
 ";
     bad_briefly(
         text,
         &expect![[r#"
-        4:1 `outputs` is not supported yet
-        5:1 `lock` is not supported yet
-        6:1 `concurrency` is not supported yet
-        7:1 `runs_on` is not supported yet
-        8:1 `permissions` is not supported yet
-        9:1 `on_success` is not supported yet
-        10:1 `on_error` is not supported yet
-        11:1 `finally` is not supported yet
-        14:5 `vars` is not supported yet
-        15:5 `when` is not supported yet
-        16:5 `parallel` is not supported yet
-        17:5 `max_parallel` is not supported yet
-        18:5 `timeout` is not supported yet
-        19:5 `on_success` is not supported yet
-        20:5 `on_error` is not supported yet
-        21:5 `finally` is not supported yet
-        25:9 `needs` is not supported yet
-        26:9 `vars` is not supported yet
-        27:9 `continue_on_error` is not supported yet
-        28:9 `permissions` is not supported yet
-        29:9 `for_each` is not supported yet
-        30:9 `max_parallel` is not supported yet
-        31:9 `rollback` is not supported yet
-        32:9 `on_success` is not supported yet
-        33:9 `on_error` is not supported yet
-        34:9 `inputs` is not supported yet
-        35:20 `approve` is not supported yet
-        36:22 `call` is not supported yet
-        37:21 `wait` is not supported yet
-        38:21 `emit` is not supported yet
-        39:20 `parallel` is not supported yet
-    "#]],
+            4:1 `outputs` is not supported yet
+            5:1 `permissions` is not supported yet
+            6:1 `on_success` is not supported yet
+            7:1 `on_error` is not supported yet
+            8:1 `finally` is not supported yet
+            11:5 `vars` is not supported yet
+            12:5 `when` is not supported yet
+            13:5 `parallel` is not supported yet
+            14:5 `max_parallel` is not supported yet
+            15:5 `timeout` is not supported yet
+            16:5 `on_success` is not supported yet
+            17:5 `on_error` is not supported yet
+            18:5 `finally` is not supported yet
+            22:9 `needs` is not supported yet
+            23:9 `vars` is not supported yet
+            24:9 `continue_on_error` is not supported yet
+            25:9 `permissions` is not supported yet
+            26:9 `for_each` is not supported yet
+            27:9 `max_parallel` is not supported yet
+            28:9 `rollback` is not supported yet
+            29:9 `on_success` is not supported yet
+            30:9 `on_error` is not supported yet
+            31:9 `inputs` is not supported yet
+            32:20 `approve` is not supported yet
+            33:22 `call` is not supported yet
+            34:29 `event` is not supported yet
+            35:21 `emit` is not supported yet
+            36:20 `parallel` is not supported yet
+        "#]],
     );
 }
 
@@ -361,7 +355,7 @@ fn wrong_types() {
             6:11 `name` is a list | expected a text
             7:12 `steps` is an empty list | expected at least one
             10:9 an item of `steps` is the text `x` | expected a map
-            11:8 `uses` is missing
+            11:8 `uses` is missing | say what the step does: `uses` calls a plugin, `wait` waits
             11:8 `id` is missing
             12:13 `id` is the number 5 | expected a text | put it in quotes: `"5"`
             13:15 `name` is the number 1.1 | expected a text | put it in quotes: `"1.10"`

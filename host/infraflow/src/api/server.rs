@@ -21,9 +21,8 @@ use serde::de::DeserializeOwned;
 
 use super::types::{
     AnswerRequest, ApplyRequest, CapabilityItem, DeadItem, DeadPage, DeadQuery, DeadRef, JailItem,
-    JoinRequest,
-    LogAnswer, LogItem, LogQuery, PluginItem, RunDetail, RunItem, RunRef, RunsPage, RunsQuery,
-    SourceItem, StartRequest, Started, Status, StreamItem, UploadAnswer, UploadPiece,
+    JoinRequest, LogAnswer, LogItem, LogQuery, PluginItem, RunDetail, RunItem, RunRef, RunsPage,
+    RunsQuery, SourceItem, StartRequest, Started, Status, StreamItem, UploadAnswer, UploadPiece,
     WorkflowDetail, WorkflowItem, WorkflowList, WorkflowRef,
 };
 use super::{verb, view};
@@ -458,14 +457,20 @@ impl Api {
             let digest = piece
                 .parse()
                 .map_err(|_| invalid(format!("`{piece}` is not a digest")))?;
-            let room = UPLOAD.0.saturating_sub(u64::try_from(whole.len()).unwrap_or(u64::MAX));
-            let bytes = self.blobs.get(digest, room).await.map_err(|error| match error {
-                BlobError::TooLarge { .. } => {
-                    invalid(format!("the files have more than {UPLOAD}, compressed"))
-                }
-                BlobError::NotFound(_) => invalid(format!("piece `{piece}` was not uploaded")),
-                error => unavailable(error),
-            })?;
+            let room = UPLOAD
+                .0
+                .saturating_sub(u64::try_from(whole.len()).unwrap_or(u64::MAX));
+            let bytes = self
+                .blobs
+                .get(digest, room)
+                .await
+                .map_err(|error| match error {
+                    BlobError::TooLarge { .. } => {
+                        invalid(format!("the files have more than {UPLOAD}, compressed"))
+                    }
+                    BlobError::NotFound(_) => invalid(format!("piece `{piece}` was not uploaded")),
+                    error => unavailable(error),
+                })?;
             whole.extend(bytes);
         }
         self.upload(&whole).await

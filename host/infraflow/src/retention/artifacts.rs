@@ -88,7 +88,10 @@ mod tests {
             (&[1, 2, 3, 4, 5], None, 9, 0, &[]),
         ] {
             let removed = hours(needed, unfinished, before, bytes_max);
-            assert_eq!(removed, expected, "{needed:?} {unfinished:?} {before} {bytes_max}");
+            assert_eq!(
+                removed, expected,
+                "{needed:?} {unfinished:?} {before} {bytes_max}"
+            );
         }
     }
 }

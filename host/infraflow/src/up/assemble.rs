@@ -373,4 +373,3 @@ async fn serve_http(listener: TcpListener, router: axum::Router, stop: watch::Re
         tracing::error!(%error, "HTTP ended");
     }
 }
-

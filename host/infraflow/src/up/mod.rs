@@ -218,7 +218,12 @@ impl Host {
     async fn stop(&self) {
         self.http_stop.send_replace(true);
         self.engine.shutdown(self.grace).await;
-        self.engine.leave().await;
+        if self.engine.is_shared() {
+            // Others take over as soon as the lease is given back: by then nothing
+            // of this host runs.
+            self.watchdog.shutdown().await;
+            self.engine.leave().await;
+        }
         self.logs.close().await;
         self.bus.close().await;
         if let Some(nats) = &self.nats {

@@ -96,4 +96,3 @@ fn topology(config: &Config) -> TopologyConfig {
         bytes_max,
     }
 }
-

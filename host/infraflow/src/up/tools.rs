@@ -128,4 +128,3 @@ pub(super) fn source_items(config: &Config, base: &str) -> Vec<SourceItem> {
         })
         .collect()
 }
-
