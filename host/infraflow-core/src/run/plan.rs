@@ -352,7 +352,7 @@ impl Plan {
                 .map_err(|error| at_key("wait.until", id, &error))?,
         };
         let text = until.as_str().unwrap_or_default();
-        let until: Timestamp = text.parse().map_err(|_| {
+        let until = Wait::moment(text).map_err(|_| {
             let shown = shortened(until.to_string());
             format!(
                 "`wait.until` of step `{id}` is {shown}, not a time such as 2026-11-21T18:00:00Z"
