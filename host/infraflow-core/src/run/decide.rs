@@ -126,6 +126,11 @@ pub enum Request {
         /// The lock.
         lock: LockName,
     },
+    /// To note that its files were stored: their host leaves.
+    FilesStored {
+        /// Where they are now.
+        place: WorkspacePlace,
+    },
     /// To end: the run of a newer event has the lock that it needs, or waits
     /// for it.
     Supersede {
@@ -206,6 +211,9 @@ pub enum Refusal {
     /// An attempt runs.
     #[error("an attempt runs")]
     Busy,
+    /// That host does not have the run's files alone.
+    #[error("that host does not have the run's files alone")]
+    NotPinned,
     /// Nobody asked about that step.
     #[error("nobody asked about step `{0}`")]
     NotAsked(StepId),
@@ -306,6 +314,15 @@ impl Run {
                 if !matches!(self.phase(), Phase::Claimed(_)) {
                     plan.end_stopped();
                 }
+            }
+            Request::FilesStored { place } => {
+                if matches!(self.phase(), Phase::Claimed(_)) {
+                    return Err(Refusal::Busy);
+                }
+                if self.pinned_to() != Some(&place.host) || place.stored.is_none() {
+                    return Err(Refusal::NotPinned);
+                }
+                plan.push(Entry::FilesStored { place });
             }
             Request::Supersede { by } => {
                 if self.missing_lock().is_none() {

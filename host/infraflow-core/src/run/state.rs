@@ -348,6 +348,10 @@ impl Run {
             Entry::Answered { step, answer, .. } => {
                 self.take_answer(step, *answer, at).map_err(illegal)?;
             }
+            Entry::FilesStored { place } => {
+                self.require_idle().map_err(illegal)?;
+                self.store_files(place).map_err(illegal)?;
+            }
             Entry::Ended { outcome, reason } => {
                 self.require_idle().map_err(illegal)?;
                 self.phase = Phase::Ended {
@@ -548,6 +552,16 @@ impl Run {
             ),
         };
         Ok(())
+    }
+
+    fn store_files(&mut self, place: &WorkspacePlace) -> Result<(), String> {
+        match &self.workspace {
+            Some(before) if before.host == place.host && place.stored.is_some() => {
+                self.workspace = Some(place.clone());
+                Ok(())
+            }
+            _ => Err(format!("host `{}` does not have its files", place.host)),
+        }
     }
 
     /// The step that a person is asked about.
