@@ -3,6 +3,7 @@
 # make test-all  the same and the slow suites
 # make bench     figures, beside the bare ones of the same run
 # make promises  breaks each promise on purpose and shows that its test fails
+# make soak      ten minutes of faults between any two records, on one to three hosts
 # make lint      rustfmt, clippy, cargo-deny
 # make setup     what the others need (they call it themselves)
 
@@ -11,6 +12,7 @@
 
 CARGO ?= cargo
 TEST_THREADS ?= 4
+SOAK_MINUTES ?= 10
 
 setup:
 	@deploy/setup.sh
@@ -48,8 +50,8 @@ bench: build
 promises: programs
 	tests/promises.sh
 
-soak:
-	@echo "soak: not supported yet"; exit 1
+soak: programs
+	target/debug/soak --minutes $(SOAK_MINUTES)
 
 lint:
 	$(CARGO) fmt --all --check

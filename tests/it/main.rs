@@ -18,6 +18,7 @@ mod logs;
 mod playbooks;
 mod repeating;
 mod running;
+mod soak;
 mod tidy;
 mod triggers;
 mod waiting;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use infraflow_core::Timestamp;
+
 use infraflow_tests::counter::Counter;
 use infraflow_tests::host::Host;
 use infraflow_tests::wait::{pause, wait_for};
@@ -62,12 +64,12 @@ fn a_wait_holds_nothing_and_is_over_in_time() {
         entries.contains(&"woken by timer".to_owned()),
         "{entries:?}"
     );
-    let started: jiff::Timestamp = ended["steps"][0]["started_at"]
+    let started: Timestamp = ended["steps"][0]["started_at"]
         .as_str()
         .unwrap()
         .parse()
         .unwrap();
-    let over: jiff::Timestamp = ended["steps"][0]["ended_at"]
+    let over: Timestamp = ended["steps"][0]["ended_at"]
         .as_str()
         .unwrap()
         .parse()
@@ -107,7 +109,7 @@ fn promise_04_timers_survive_the_death_of_everything() {
         ),
     );
     host.start();
-    let now = jiff::Timestamp::now();
+    let now = Timestamp::now();
     let runs: Vec<String> = [7_u64, 12]
         .into_iter()
         .map(|seconds| {
@@ -130,8 +132,8 @@ fn promise_04_timers_survive_the_death_of_everything() {
     assert_eq!((counter.count("one"), counter.count("two")), (2, 2));
 }
 
-fn passed_since(then: jiff::Timestamp) -> Duration {
-    Duration::try_from(jiff::Timestamp::now().duration_since(then)).unwrap_or_default()
+fn passed_since(then: Timestamp) -> Duration {
+    Duration::try_from(Timestamp::now().duration_since(then)).unwrap_or_default()
 }
 
 #[test]

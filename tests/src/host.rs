@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::wait::{wait_for, wait_within};
+use crate::wait::wait_for;
 
 /// The program under test: `INFRAFLOW_BIN`, or the one that cargo has built
 /// beside the tests.
@@ -32,11 +32,13 @@ fn named_program(variable: &str, name: &str) -> PathBuf {
     let path = match std::env::var_os(variable) {
         Some(path) => PathBuf::from(path),
         None => {
+            // `target/<profile>/deps/test`, or a program: `target/<profile>/soak`.
             let test = std::env::current_exe().expect("a test knows its program");
-            let profile = test
-                .parent()
-                .and_then(Path::parent)
-                .expect("target/<profile>/deps/test");
+            let folder = test.parent().expect("a program is in a folder");
+            let profile = match folder.ends_with("deps") {
+                true => folder.parent().expect("`deps` is in the profile's folder"),
+                false => folder,
+            };
             profile.join(name)
         }
     };
@@ -174,6 +176,15 @@ impl Host {
     /// When it does neither.
     pub fn start_or_die(&mut self) -> Option<i32> {
         self.spawn();
+        self.until_ready_or_gone()
+    }
+
+    /// Returns when a host that was spawned is ready, or its exit status when it
+    /// has ended before.
+    ///
+    /// # Panics
+    /// When it does neither.
+    pub fn until_ready_or_gone(&mut self) -> Option<i32> {
         wait_for("the host to be ready", || {
             let is_ready = self.printed().contains("stops the host");
             match self.exited() {
@@ -215,6 +226,15 @@ impl Host {
     /// What the host has printed on standard output.
     pub fn printed(&self) -> String {
         fs::read_to_string(self.out()).unwrap_or_default()
+    }
+
+    /// What its lives have logged, the last one last.
+    pub fn logs(&self) -> Vec<String> {
+        (1..=self.starts)
+            .map(|start| {
+                fs::read_to_string(self.path(&format!("up-{start}.err"))).unwrap_or_default()
+            })
+            .collect()
     }
 
     /// What the host has logged.
@@ -267,6 +287,11 @@ impl Host {
         self.up.as_ref().expect("the host runs").id()
     }
 
+    /// Whether it was started and its end was not waited for.
+    pub fn is_up(&self) -> bool {
+        self.up.is_some()
+    }
+
     /// Kills it and returns when it is gone; what it started may not be yet.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -302,6 +327,21 @@ impl Host {
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command.output().expect("the program runs")
+    }
+
+    /// Starts a command of the program in the folder, and does not wait.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn call(&self, arguments: &[&str]) -> Child {
+        let mut command = command(&self.program);
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.spawn().expect("the program runs")
     }
 
     /// Runs a command that succeeds and prints JSON.
@@ -494,17 +534,23 @@ impl Host {
     }
 
     /// Waits until no process mentions this host's folder.
+    ///
+    /// # Panics
+    /// When one is left.
+    #[expect(clippy::panic, reason = "a failed test")]
     pub fn nothing_is_left(&self) {
         let folder = self.folder();
-        wait_within(
-            Duration::from_secs(20),
-            "every process of the host to be gone",
-            || {
-                crate::processes::mentioning(&folder)
-                    .is_empty()
-                    .then_some(())
-            },
-        );
+        let begun = std::time::Instant::now();
+        loop {
+            let left = crate::processes::mentioning(&folder);
+            if left.is_empty() {
+                return;
+            }
+            if begun.elapsed() > Duration::from_secs(20) {
+                panic!("processes of the host are left: {left:#?}");
+            }
+            crate::wait::pause(Duration::from_millis(15));
+        }
     }
 }
 

@@ -81,6 +81,31 @@ impl RawClient {
         self.flush();
     }
 
+    /// Publishes with headers, and returns the answer of the stream that stored
+    /// it.
+    pub fn publish_confirmed(&mut self, subject: &str, headers: &str, payload: &str) -> Message {
+        let inbox = "_INBOX.harness";
+        self.subscribe(inbox);
+        let headers = format!("NATS/1.0\r\n{headers}\r\n");
+        self.send(&format!(
+            "HPUB {subject} {inbox} {} {}\r\n{headers}{payload}\r\n",
+            headers.len(),
+            headers.len() + payload.len()
+        ));
+        self.message()
+    }
+
+    /// Asks, and returns the answer.
+    pub fn request(&mut self, subject: &str, payload: &str) -> Message {
+        let inbox = "_INBOX.harness";
+        self.subscribe(inbox);
+        self.send(&format!(
+            "PUB {subject} {inbox} {}\r\n{payload}\r\n",
+            payload.len()
+        ));
+        self.message()
+    }
+
     /// Subscribes.
     pub fn subscribe(&mut self, subject: &str) {
         self.send(&format!("SUB {subject} 1\r\n"));
@@ -199,6 +224,7 @@ pub fn server_program() -> PathBuf {
 pub struct Server {
     child: Child,
     folder: tempfile::TempDir,
+    store: PathBuf,
     port: u16,
     sync: &'static str,
 }
@@ -218,15 +244,30 @@ impl Server {
     /// When it does not answer.
     pub fn start_with(sync: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the server");
+        let store = folder.path().to_owned();
+        Self::start_in(folder, store, sync)
+    }
+
+    /// Starts one that keeps its streams in a store of the caller's.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn start_on(store: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the server");
+        Self::start_in(folder, store.to_owned(), "2m")
+    }
+
+    fn start_in(folder: tempfile::TempDir, store: PathBuf, sync: &'static str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
-        let child = spawn_server(folder.path(), port, sync);
+        let child = spawn_server(folder.path(), &store, port, sync);
         let server = Self {
             sync,
             child,
             folder,
+            store,
             port,
         };
         server.wait_until_it_answers();
@@ -242,6 +283,16 @@ impl Server {
     /// Its address.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it has logged since its last start.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
     }
 
     /// Its process id.
@@ -260,7 +311,7 @@ impl Server {
 
     /// Starts it again on the same port and store.
     pub fn restart(&mut self) {
-        self.child = spawn_server(self.folder.path(), self.port, self.sync);
+        self.child = spawn_server(self.folder.path(), &self.store, self.port, self.sync);
         self.wait_until_it_answers();
     }
 }
@@ -272,11 +323,12 @@ impl Drop for Server {
     }
 }
 
-fn spawn_server(folder: &Path, port: u16, sync: &str) -> Child {
+fn spawn_server(folder: &Path, store: &Path, port: u16, sync: &str) -> Child {
     let config = folder.join("server.conf");
     let text = format!(
-        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync} }}\n",
-        folder.display()
+        // More than a small disk has: what streams may take is not what they take.
+        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync}, max_file_store: 64GB }}\n",
+        store.display()
     );
     fs::write(&config, text).expect("the server's configuration");
     let log = fs::File::create(folder.join("server.log")).expect("a file for the server's log");

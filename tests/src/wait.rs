@@ -39,3 +39,14 @@ pub fn pause(time: Duration) {
     // May end early: whoever waits looks again.
     std::thread::park_timeout(time);
 }
+
+/// Lets this time pass: for faults that last.
+pub fn pause_for(time: Duration) {
+    let begun = Instant::now();
+    while let Some(left) = time
+        .checked_sub(begun.elapsed())
+        .filter(|left| !left.is_zero())
+    {
+        pause(left);
+    }
+}

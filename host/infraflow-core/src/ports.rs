@@ -824,43 +824,6 @@ pub trait Tools: Send + Sync {
     ) -> BoxFuture<'a, Result<(), CallError>>;
 }
 
-// ---- files of runs --------------------------------------------------------------
-
-/// Why the files of a run could not be stored, restored or copied.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WorkspaceError {
-    /// They are more than may be stored.
-    #[error("the workspace has {bytes} bytes packed, more than the {allowed} that are stored")]
-    TooLarge {
-        /// Their size, packed; at least so much.
-        bytes: u64,
-        /// The limit.
-        allowed: u64,
-    },
-    /// This host has no files of that run.
-    #[error("this host has no files of run {0}")]
-    NotHere(RunId),
-    /// The store failed.
-    #[error(transparent)]
-    Blob(BlobError),
-    /// They hold something that is not stored or restored, or the disk failed.
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// The files of runs, beyond this host.
-pub trait WorkspaceStore: Send + Sync {
-    /// Whether this host has files of a run.
-    fn is_here(&self, run: RunId) -> BoxFuture<'_, bool>;
-    /// Packs, seals and stores the files of a run, and returns their digest.
-    /// Call it only when no tool of the run runs.
-    fn store(&self, run: RunId) -> BoxFuture<'_, Result<Digest, WorkspaceError>>;
-    /// Replaces the files of a run by stored ones: wholly or not at all.
-    fn restore(&self, run: RunId, digest: Digest) -> BoxFuture<'_, Result<(), WorkspaceError>>;
-    /// Gives a run a copy of another run's files.
-    fn copy(&self, from: RunId, to: RunId) -> BoxFuture<'_, Result<(), WorkspaceError>>;
-}
-
 // ---- plugins --------------------------------------------------------------------
 
 /// One attempt, as the sandbox runs it.

@@ -1,7 +1,7 @@
 //! The files of a run, before and after an attempt: they go where the run goes.
 
 use infraflow_core::id::RunId;
-use infraflow_core::ports::WorkspaceError;
+use infraflow_core::ports::WorkspaceStoreError;
 use infraflow_core::run::{Origin, OriginKind, WorkspacePlace};
 
 use crate::attempt::Spec;
@@ -27,7 +27,7 @@ impl<'a> Files<'a> {
     }
 
     /// Brings the files here. Nothing to do when this host wrote to them last.
-    pub(crate) async fn prepare(&self) -> Result<(), WorkspaceError> {
+    pub(crate) async fn prepare(&self) -> Result<(), WorkspaceStoreError> {
         let Some(place) = &self.spec.start.workspace else {
             return Ok(());
         };
@@ -46,7 +46,7 @@ impl<'a> Files<'a> {
         }
         match place.stored {
             Some(digest) => workspaces.restore(self.run(), digest).await,
-            None => Err(WorkspaceError::NotHere(self.run())),
+            None => Err(WorkspaceStoreError::NotFound(self.run())),
         }
     }
 
@@ -75,7 +75,7 @@ impl<'a> Files<'a> {
     async fn store(&self) -> Option<infraflow_core::id::Digest> {
         match self.shared.ports.workspaces.store(self.run()).await {
             Ok(digest) => Some(digest),
-            Err(WorkspaceError::NotHere(_)) => None,
+            Err(WorkspaceStoreError::NotFound(_)) => None,
             Err(error) => {
                 tracing::warn!(run = %self.run(), %error, "files not stored: the run stays on this host");
                 None

@@ -56,6 +56,9 @@ impl Banner {
 
     fn text(&self) -> String {
         let mut rows = vec![("http", self.http.clone())];
+        if let Some(host) = &self.host {
+            rows.push(("host", host.clone()));
+        }
         rows.extend(
             self.sources
                 .iter()

@@ -1,88 +1,147 @@
-//! Test only: kills this process just before or just after a journal record is
-//! written.
+//! Test only: stops this process just before or just after a journal record is
+//! written, and moves its clock.
 //!
-//! `INFRAFLOW_KILL=before:<entry>:<n>` or `after:<entry>:<n>` kills it with
-//! SIGKILL at the n-th record that holds such an entry; `infraflow-core` lists
-//! the entries. Each point that was reached is appended to the file that
-//! `INFRAFLOW_KILL_LOG` names, so that a test knows that it was hit.
+//! A point is `before:<entry>:<n>` or `after:<entry>:<n>`: the n-th record of
+//! this process that holds such an entry; `infraflow-core` lists the entries.
+//! `INFRAFLOW_KILL` names the point at which the process kills itself.
+//! `INFRAFLOW_FAULT` names a gate: the append waits there until somebody makes
+//! the file `<log>.go`, so that any fault can be brought about exactly between
+//! two records, while everything else goes on. The point that was reached is
+//! appended to the file that `INFRAFLOW_KILL_LOG` or `INFRAFLOW_FAULT_LOG` names,
+//! so that a test knows that it was hit.
+//!
+//! `INFRAFLOW_CLOCK_FILE` names a file with seconds, positive or negative, by
+//! which the clock is wrong.
 
+use std::fmt;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use infraflow_bus::JournalStore;
+use infraflow_core::Timestamp;
 use infraflow_core::id::RunId;
-use infraflow_core::ports::{AppendError, BoxFuture, Journals, ReadError, Sequence};
+use infraflow_core::ports::{AppendError, BoxFuture, Clock, Journals, ReadError, Sequence};
 use infraflow_core::run::RecordEnvelope;
+use jiff::SignedDuration;
 
-/// Where to kill.
+/// The longest wait at a gate: a test that died must not leave a host that waits
+/// for ever.
+const GATE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The pause between two looks for the file that opens a gate.
+const GATE_LOOK: Duration = Duration::from_millis(5);
+
+/// What happens at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Kill,
+    Wait,
+}
+
+/// A place in the order of records, and what happens there.
+#[derive(Debug)]
 struct Point {
+    act: Act,
     side: String,
     entry: String,
     nth: usize,
-}
-
-/// Journals that kill the host.
-pub(crate) struct FaultyJournals {
-    inner: JournalStore,
-    point: Option<Point>,
+    log: Option<PathBuf>,
     seen: AtomicUsize,
 }
 
-impl FaultyJournals {
-    /// Journals with the fault that the environment asks for.
-    pub(crate) fn new(inner: JournalStore) -> Self {
-        let point = std::env::var("INFRAFLOW_KILL").ok().and_then(|text| {
-            let mut parts = text.split(':').map(str::to_owned);
-            let (side, entry) = (parts.next()?, parts.next()?);
-            Some(Point {
-                side,
-                entry,
-                nth: parts.next()?.parse().ok()?,
-            })
-        });
-        Self {
-            inner,
-            point,
-            seen: AtomicUsize::new(0),
-        }
-    }
-
-    /// Whether this record is the one to die at.
-    fn is_due(&self, record: &RecordEnvelope) -> Option<&Point> {
-        let point = self.point.as_ref()?;
-        let holds = record
-            .entries
-            .iter()
-            .any(|entry| entry.name() == point.entry);
-        if !holds {
-            return None;
-        }
-        let seen = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
-        (seen == point.nth).then_some(point)
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.side, self.entry, self.nth)
     }
 }
 
-fn die(point: &Point) -> ! {
-    if let Ok(path) = std::env::var("INFRAFLOW_KILL_LOG") {
+impl Point {
+    /// The point that a variable names.
+    fn from_environment(act: Act, point: &str, log: &str) -> Option<Self> {
+        let text = std::env::var(point).ok()?;
+        let mut parts = text.split(':').map(str::to_owned);
+        Some(Self {
+            act,
+            side: parts.next()?,
+            entry: parts.next()?,
+            nth: parts.next()?.parse().ok()?,
+            log: std::env::var_os(log).map(PathBuf::from),
+            seen: AtomicUsize::new(0),
+        })
+    }
+
+    /// Whether this record is the one.
+    fn is_due(&self, record: &RecordEnvelope) -> bool {
+        let holds = record
+            .entries
+            .iter()
+            .any(|entry| entry.name() == self.entry);
+        holds && self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.nth
+    }
+
+    async fn happen(&self) {
+        self.note();
+        match self.act {
+            Act::Kill => die(),
+            Act::Wait => self.wait().await,
+        }
+    }
+
+    /// Notes that it was reached. Without the note the test waits in vain, and
+    /// says so.
+    fn note(&self) {
+        let Some(path) = &self.log else { return };
         let file = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
             .open(path);
         if let Ok(mut file) = file {
-            drop(writeln!(
-                file,
-                "{}:{}:{}",
-                point.side, point.entry, point.nth
-            ));
+            drop(writeln!(file, "{self}"));
             drop(file.sync_all());
         }
     }
+
+    async fn wait(&self) {
+        let Some(log) = &self.log else { return };
+        let mut go = log.clone().into_os_string();
+        go.push(".go");
+        let go = PathBuf::from(go);
+        let begun = Instant::now();
+        tracing::info!(point = %self, "waiting at a gate");
+        while !go.exists() && begun.elapsed() < GATE_PATIENCE {
+            tokio::time::sleep(GATE_LOOK).await;
+        }
+        tracing::info!(point = %self, "through the gate");
+    }
+}
+
+fn die() -> ! {
     let me = rustix::process::getpid();
     if rustix::process::kill_process(me, rustix::process::Signal::KILL).is_ok() {
         // The signal is on its way.
         std::thread::park();
     }
     std::process::abort();
+}
+
+/// Journals with faults before and after appends.
+pub(crate) struct FaultyJournals {
+    inner: JournalStore,
+    points: Vec<Point>,
+}
+
+impl FaultyJournals {
+    /// Journals with the faults that the environment asks for.
+    pub(crate) fn new(inner: JournalStore) -> Self {
+        let kill = Point::from_environment(Act::Kill, "INFRAFLOW_KILL", "INFRAFLOW_KILL_LOG");
+        let gate = Point::from_environment(Act::Wait, "INFRAFLOW_FAULT", "INFRAFLOW_FAULT_LOG");
+        Self {
+            inner,
+            points: kill.into_iter().chain(gate).collect(),
+        }
+    }
 }
 
 impl Journals for FaultyJournals {
@@ -92,13 +151,19 @@ impl Journals for FaultyJournals {
         after: Sequence,
     ) -> BoxFuture<'a, Result<Sequence, AppendError>> {
         Box::pin(async move {
-            let due = self.is_due(record);
-            if let Some(point) = due.filter(|point| point.side == "before") {
-                die(point);
+            let due: Vec<&Point> = self
+                .points
+                .iter()
+                .filter(|point| point.is_due(record))
+                .collect();
+            for point in due.iter().filter(|point| point.side == "before") {
+                point.happen().await;
             }
             let appended = self.inner.append(record, after).await;
-            if let Some(point) = due.filter(|point| point.side == "after" && appended.is_ok()) {
-                die(point);
+            if appended.is_ok() {
+                for point in due.iter().filter(|point| point.side == "after") {
+                    point.happen().await;
+                }
             }
             appended
         })
@@ -110,5 +175,41 @@ impl Journals for FaultyJournals {
         after: Sequence,
     ) -> BoxFuture<'_, Result<Vec<(Sequence, RecordEnvelope)>, ReadError>> {
         self.inner.read(run, after)
+    }
+}
+
+/// The system's clock, wrong by as much as a file says.
+pub(crate) struct FaultyClock {
+    file: Option<PathBuf>,
+}
+
+impl FaultyClock {
+    /// The clock that the environment asks for.
+    pub(crate) fn new() -> Self {
+        Self {
+            file: std::env::var_os("INFRAFLOW_CLOCK_FILE").map(PathBuf::from),
+        }
+    }
+
+    /// No file, or none that can be read: the clock is right.
+    fn seconds(&self) -> i64 {
+        let text = self
+            .file
+            .as_ref()
+            .and_then(|file| std::fs::read_to_string(file).ok());
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+impl Clock for FaultyClock {
+    fn now(&self) -> Timestamp {
+        let right = Timestamp::now();
+        right
+            .saturating_add(SignedDuration::from_secs(self.seconds()))
+            .unwrap_or(right)
+    }
+
+    fn boot(&self) -> Duration {
+        infraflow_tools::boottime()
     }
 }

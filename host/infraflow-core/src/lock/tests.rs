@@ -167,10 +167,11 @@ proptest::proptest! {
             }
             let holders: HashSet<RunId> = lock.state.holders.iter().map(|h| h.run).collect();
             proptest::prop_assert_eq!(holders.len(), lock.state.holders.len());
-            proptest::prop_assert!(holders.len() <= max as usize);
+            let most = usize::try_from(max).unwrap();
+            proptest::prop_assert!(holders.len() <= most);
             proptest::prop_assert!(lock.state.waiters.is_sorted());
             proptest::prop_assert!(lock.state.waiters.iter().all(|w| !holders.contains(&w.run)));
-            let has_room = holders.len() < max as usize;
+            let has_room = holders.len() < most;
             proptest::prop_assert_eq!(lock.next().is_empty(), !has_room || lock.state.waiters.is_empty());
         }
     }

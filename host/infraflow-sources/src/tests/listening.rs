@@ -11,7 +11,9 @@ use axum::response::Response;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use infraflow_core::event::{Event, Provider};
 use infraflow_core::limits::ByteCount;
-use infraflow_core::ports::{BoxFuture, Clock, EventPublisher, PublishError, Secret, Sequence};
+use infraflow_core::ports::{
+    BoxFuture, Clock, EventPublisher, PublishError, Secret, Sequence, StoreError,
+};
 use infraflow_core::{Json, Timestamp};
 use tower::ServiceExt as _;
 
@@ -44,6 +46,10 @@ impl EventPublisher for Recorder {
             Ok(Sequence(1))
         })
     }
+
+    fn newest(&self) -> BoxFuture<'_, Result<Sequence, StoreError>> {
+        Box::pin(std::future::ready(Ok(Sequence::NONE)))
+    }
 }
 
 struct Noon;
@@ -51,6 +57,10 @@ struct Noon;
 impl Clock for Noon {
     fn now(&self) -> Timestamp {
         super::now()
+    }
+
+    fn boot(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

@@ -1,6 +1,6 @@
 //! Answers for whoever operates hosts: locks, hosts, repeated runs, the audit.
 
-use infraflow_bus::CallFailure;
+use infraflow_bus::{CallFailure, StoredAudit};
 use infraflow_core::id::{HostName, LockName, UserName};
 use infraflow_core::ports::{AuditPhase, Sequence};
 use infraflow_core::run::OriginKind;
@@ -154,16 +154,27 @@ impl Api {
             .audit_entries(query.before.map(Sequence), limit)
             .await
             .map_err(unavailable)?;
-        let next = page.next.map(|position| position.0);
-        let entries = page.entries.into_iter().map(|(position, entry)| {
+        let oldest = page.entries.first().map(|stored| stored.position.0);
+        let entries = page.entries.into_iter().rev().map(audit_item);
+        Ok(AuditPage {
+            entries: entries.collect(),
+            next: oldest.filter(|_| page.more),
+        })
+    }
+}
+
+fn audit_item(stored: StoredAudit) -> AuditItem {
+    let position = stored.position.0;
+    match stored.entry {
+        Ok(entry) => {
             let (phase, reason) = match entry.phase {
                 AuditPhase::Intent => ("intent", String::new()),
                 AuditPhase::Done => ("done", String::new()),
                 AuditPhase::Refused { reason } => ("refused", reason),
             };
             AuditItem {
-                position: position.0,
-                at: entry.at,
+                position,
+                at: Some(entry.at),
                 actor: entry.actor.to_string(),
                 action: entry.action,
                 object: entry.object,
@@ -172,11 +183,18 @@ impl Api {
                 reason,
                 act: format!("{:016x}", entry.act),
             }
-        });
-        Ok(AuditPage {
-            entries: entries.collect(),
-            next,
-        })
+        }
+        Err(problem) => AuditItem {
+            position,
+            at: None,
+            actor: String::new(),
+            action: String::new(),
+            object: String::new(),
+            detail: infraflow_core::Json::Null,
+            phase: "unreadable".to_owned(),
+            reason: problem,
+            act: String::new(),
+        },
     }
 }
 

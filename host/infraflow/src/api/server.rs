@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 use super::types::{
     AnswerRequest, ApplyRequest, CapabilityItem, DeadItem, DeadPage, DeadQuery, DeadRef, JailItem,
     JoinRequest, LogAnswer, LogItem, LogQuery, PluginItem, RunDetail, RunItem, RunRef, RunsPage,
-    RunsQuery, SourceItem, StartRequest, Started, Status, StreamItem, UploadAnswer, UploadPiece,
-    WorkflowDetail, WorkflowItem, WorkflowList, WorkflowRef,
+    RunsQuery, SourceItem, StartRequest, Started, Status, StreamItem, Uploaded, WorkflowDetail,
+    WorkflowItem, WorkflowList, WorkflowRef,
 };
 use super::{verb, view};
 use crate::health::Health;

@@ -275,12 +275,13 @@ pub(crate) struct AuditPage {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AuditItem {
     pub(crate) position: u64,
-    pub(crate) at: jiff::Timestamp,
+    /// Unset: the entry cannot be read.
+    pub(crate) at: Option<jiff::Timestamp>,
     pub(crate) actor: String,
     pub(crate) action: String,
     pub(crate) object: String,
     pub(crate) detail: Json,
-    /// `intent`, `done` or `refused`.
+    /// `intent`, `done`, `refused`, or `unreadable`.
     pub(crate) phase: String,
     pub(crate) reason: String,
     /// The same for the intent and the result of one act.

@@ -41,7 +41,7 @@ fn row(entry: &AuditItem) -> Vec<String> {
         (detail, _) => safe(&detail.to_string()),
     };
     vec![
-        format!("{:.3}", entry.at),
+        entry.at.map(|at| format!("{at:.3}")).unwrap_or_default(),
         safe(&entry.actor),
         entry.action.clone(),
         safe(&entry.object),

@@ -25,7 +25,7 @@ use crate::cli::{
     Cli, Command, DeadCommand, EventsCommand, Global, HostCommand, HostStartArgs, LocksCommand,
     PluginCommand, RunsCommand, UpArgs, WebhookCommand, WorkflowCommand,
 };
-use crate::config::{self, Config, ConfigError, ExternalNats, NatsConfig};
+use crate::config::{self, Config, ConfigError, NatsConfig};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{note, report_style};
 use crate::{telemetry, up};
@@ -152,12 +152,7 @@ pub(crate) fn load_config(global: &Global) -> Result<Config, Failure> {
     let mut config = read_config(global)?;
     if let Some(url) = global.nats.clone() {
         config::without_credentials(&url).map_err(|problem| Failure::new(Exit::Usage, problem))?;
-        config.nats = match config.nats {
-            NatsConfig::External(external) => {
-                NatsConfig::External(ExternalNats { url, ..external })
-            }
-            NatsConfig::Embedded { .. } => NatsConfig::External(ExternalNats::at(url)),
-        };
+        config.use_nats_at(url);
     }
     if let Some(data_dir) = &global.data_dir {
         config.data_dir = here()?.join(data_dir);

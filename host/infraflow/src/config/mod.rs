@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use infraflow_core::event::Provider;
-use infraflow_core::id::{CommandName, SecretName, SourceName, UserName};
+use infraflow_core::id::{CommandName, PoolName, SecretName, SourceName, UserName};
 use infraflow_core::limits::{self, ByteCount};
 use infraflow_workflow::diagnostic::Report;
 
@@ -27,6 +27,18 @@ pub(crate) struct Config {
     pub(crate) http_listen: String,
     /// NATS.
     pub(crate) nats: NatsConfig,
+    /// Whether no other host uses the NATS account. True with the private
+    /// server; with another one false unless the configuration says so.
+    pub(crate) sole_host: bool,
+    /// What the configuration says about `sole_host`; unset: nothing.
+    sole_host_said: Option<bool>,
+    /// How long a lease of this host lasts after each renewal. Of no account
+    /// for a sole host.
+    pub(crate) lease: Duration,
+    /// The pools whose runs this host executes. At least one, each once.
+    pub(crate) pools: Vec<PoolName>,
+    /// How long a run whose files lie on a host that is gone waits for it.
+    pub(crate) workspace_grace: Duration,
     /// The folder of workflows. Relative to the file.
     pub(crate) workflows: Utf8PathBuf,
     /// Where events come from and code is checked out from.
@@ -187,14 +199,51 @@ pub(crate) struct LimitsConfig {
 /// How long things are kept, and how much of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RetentionConfig {
-    /// Workspaces of runs that have ended.
+    /// How long workspaces stay after the end of their runs.
     pub(crate) workspaces: Duration,
+    /// Most bytes of workspaces on this host.
+    pub(crate) workspaces_size: ByteCount,
     /// Most bytes of events.
     pub(crate) events: ByteCount,
+    /// How long events are kept.
+    pub(crate) events_age: Duration,
     /// Most bytes of journals.
     pub(crate) runs: ByteCount,
+    /// How long journals are kept after the end of their runs.
+    pub(crate) runs_age: Duration,
     /// Most bytes of log lines.
     pub(crate) logs: ByteCount,
+    /// How long log lines are kept.
+    pub(crate) logs_age: Duration,
+    /// Most bytes of artifacts.
+    pub(crate) artifacts: ByteCount,
+    /// How long artifacts are kept that nothing needs.
+    pub(crate) artifacts_age: Duration,
+    /// Most bytes of dead letters.
+    pub(crate) dead: ByteCount,
+    /// How long dead letters are kept.
+    pub(crate) dead_age: Duration,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        const DAY: Duration = Duration::from_secs(86_400);
+        Self {
+            workspaces: HOUR,
+            workspaces_size: ByteCount::mib(20 * 1_024),
+            events: ByteCount::mib(512),
+            events_age: 14 * DAY,
+            runs: ByteCount::mib(1_024),
+            runs_age: 90 * DAY,
+            logs: ByteCount::mib(1_024),
+            logs_age: 30 * DAY,
+            artifacts: ByteCount::mib(1_024),
+            artifacts_age: 30 * DAY,
+            dead: ByteCount::mib(128),
+            dead_age: 90 * DAY,
+        }
+    }
 }
 
 impl Config {
@@ -208,6 +257,11 @@ impl Config {
                 sync: Sync::Always,
                 program: None,
             },
+            sole_host: true,
+            sole_host_said: None,
+            lease: limits::LEASE,
+            pools: vec![PoolName::default_pool()],
+            workspace_grace: limits::WORKSPACE_GRACE,
             workflows: folder.join("workflows"),
             sources: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -225,14 +279,20 @@ impl Config {
                 runs_active: limits::RUNS_ACTIVE,
                 tools_active: limits::TOOLS_ACTIVE,
             },
-            retention: RetentionConfig {
-                workspaces: Duration::from_secs(3_600),
-                events: ByteCount::mib(512),
-                runs: ByteCount::mib(1_024),
-                logs: ByteCount::mib(1_024),
-            },
+            retention: RetentionConfig::default(),
             shutdown_grace: Duration::from_secs(20),
         }
+    }
+
+    /// Takes the NATS server at an address instead of the one that the
+    /// configuration names: the command line says so.
+    pub(crate) fn use_nats_at(&mut self, url: String) {
+        if let NatsConfig::External(external) = &mut self.nats {
+            external.url = url;
+            return;
+        }
+        self.nats = NatsConfig::External(ExternalNats::at(url));
+        self.sole_host = self.sole_host_said.unwrap_or(false);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reading `infraflow.yaml`.
 
+mod hosts;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,6 +21,10 @@ pub(super) const ROOT: Keys = Keys::new(&[
     "data_dir",
     "http",
     "nats",
+    "sole_host",
+    "lease",
+    "pools",
+    "workspace_grace",
     "workflows",
     "sources",
     "secrets",
@@ -29,7 +35,7 @@ pub(super) const ROOT: Keys = Keys::new(&[
     "retention",
     "shutdown_grace",
 ])
-.later(&["people", "pools", "functions"]);
+.later(&["people", "functions"]);
 pub(super) const HTTP: Keys = Keys::new(&["listen"]).later(&["tls"]);
 pub(super) const NATS: Keys = Keys::new(&[
     "port",
@@ -58,10 +64,30 @@ pub(super) const TOOLS: Keys = Keys::new(&["jail", "uid", "read_only", "git", "a
 pub(super) const COMMAND: Keys = Keys::new(&["program", "network"]);
 pub(super) const PLUGINS: Keys = Keys::new(&["dir"]).later(&["grants", "trusted_keys"]);
 pub(super) const LIMITS: Keys = Keys::new(&["runs_active", "tools_active"]);
-pub(super) const RETENTION: Keys =
-    Keys::new(&["workspaces", "events", "runs", "logs"]).later(&["artifacts", "dead"]);
+pub(super) const RETENTION: Keys = Keys::new(&[
+    "workspaces",
+    "workspaces_size",
+    "events",
+    "events_age",
+    "runs",
+    "runs_age",
+    "logs",
+    "logs_age",
+    "artifacts",
+    "artifacts_age",
+    "dead",
+    "dead_age",
+]);
 
-const DAY: Duration = Duration::from_secs(86_400);
+/// Longest age that anything is kept for by its age: ten years.
+const AGE_MAX: Duration = Duration::from_secs(3_650 * 86_400);
+
+/// Shortest age: below it what is looked at would go meanwhile.
+const AGE_MIN: Duration = Duration::from_secs(1);
+
+/// Shortest age of events: beyond the time in which JetStream recognizes an
+/// event that is published again.
+const EVENTS_AGE_MIN: Duration = Duration::from_secs(600);
 
 /// Reads a configuration. Paths in it are relative to `folder`.
 pub(crate) fn parse(name: &str, text: &str, folder: &Utf8Path) -> Result<Config, Report> {
@@ -75,6 +101,7 @@ pub(crate) fn parse(name: &str, text: &str, folder: &Utf8Path) -> Result<Config,
         let data_dir = fields.or("data_dir", defaults.data_dir, path);
         let http_listen = fields.or("http", defaults.http_listen, http);
         let nats = fields.or("nats", defaults.nats, |value| nats(folder, value));
+        let hosts = hosts::hosts(&fields, nats.as_ref().ok());
         let workflows = fields.or("workflows", defaults.workflows, path);
         let sources = fields.or("sources", vec![], |value| value.entries(source));
         let secrets = fields.or("secrets", vec![], |value| {
@@ -94,10 +121,16 @@ pub(crate) fn parse(name: &str, text: &str, folder: &Utf8Path) -> Result<Config,
         let shutdown_grace = fields.or("shutdown_grace", defaults.shutdown_grace, |value| {
             value.duration(Duration::ZERO..=Duration::from_secs(3_600))
         });
+        let hosts = hosts?;
         let config = Config {
             data_dir: data_dir?,
             http_listen: http_listen?,
             nats: nats?,
+            sole_host: hosts.sole_host,
+            sole_host_said: hosts.sole_host_said,
+            lease: hosts.lease,
+            pools: hosts.pools,
+            workspace_grace: hosts.workspace_grace,
             workflows: workflows?,
             sources: sources?.into_iter().collect(),
             secrets: secrets?.into_iter().collect(),
@@ -386,17 +419,34 @@ fn retention(defaults: &RetentionConfig, value: Value<'_>) -> Read<RetentionConf
             value.bytes(ByteCount::mib(1)..=ByteCount::mib(16 * 1024 * 1024))
         })
     };
-    let workspaces = fields.or("workspaces", defaults.workspaces, |value| {
-        value.duration(Duration::ZERO..=DAY * 365)
-    });
+    let age = |key, least: Duration, default: Duration| {
+        fields.or(key, default, |value| value.duration(least..=AGE_MAX))
+    };
+    let workspaces = age("workspaces", Duration::ZERO, defaults.workspaces);
+    let workspaces_size = size("workspaces_size", defaults.workspaces_size);
     let events = size("events", defaults.events);
+    let events_age = age("events_age", EVENTS_AGE_MIN, defaults.events_age);
     let runs = size("runs", defaults.runs);
+    let runs_age = age("runs_age", AGE_MIN, defaults.runs_age);
     let logs = size("logs", defaults.logs);
+    let logs_age = age("logs_age", AGE_MIN, defaults.logs_age);
+    let artifacts = size("artifacts", defaults.artifacts);
+    let artifacts_age = age("artifacts_age", AGE_MIN, defaults.artifacts_age);
+    let dead = size("dead", defaults.dead);
+    let dead_age = age("dead_age", AGE_MIN, defaults.dead_age);
     Ok(RetentionConfig {
         workspaces: workspaces?,
+        workspaces_size: workspaces_size?,
         events: events?,
+        events_age: events_age?,
         runs: runs?,
+        runs_age: runs_age?,
         logs: logs?,
+        logs_age: logs_age?,
+        artifacts: artifacts?,
+        artifacts_age: artifacts_age?,
+        dead: dead?,
+        dead_age: dead_age?,
     })
 }
 
@@ -453,181 +503,4 @@ fn check_secrets(fields: &Fields<'_>, config: &Config) -> Read<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use expect_test::expect;
-
-    fn config(text: &str) -> Result<Config, String> {
-        parse("infraflow.yaml", text, Utf8Path::new("/srv/demo"))
-            .map_err(|report| report.to_string())
-    }
-
-    #[test]
-    fn an_empty_file_is_the_defaults() {
-        for text in ["", "# nothing\n", "{}"] {
-            assert_eq!(
-                config(text),
-                Ok(Config::defaults(Utf8Path::new("/srv/demo")))
-            );
-        }
-    }
-
-    #[test]
-    fn a_whole_configuration() {
-        let config = config(
-            r#"
-data_dir: /var/lib/infraflow
-http: { listen: "[::1]:9000" }
-nats: { port: 0, sync: relaxed }
-workflows: flows
-sources:
-  shop:
-    type: forgejo
-    url: ssh://git@git.example/shop/infra.git
-    secret: [hook, old-hook]
-    trusted: true
-    private_key: deploy-key
-    known_hosts: hosts
-secrets:
-  hook: { file: secrets/hook }
-  old-hook: { env: OLD_HOOK }
-  deploy-key: { file: /etc/keys/deploy }
-  hosts: { file: known_hosts }
-tools: { jail: off, uid: 1234, read_only: /opt/tools, tofu: /usr/local/bin/tofu }
-commands:
-  greet: /bin/echo
-  fetch: { program: /usr/bin/curl, network: true }
-plugins: { dir: plugins }
-limits: { runs_active: 10, tools_active: 2 }
-retention: { workspaces: 5m, logs: 2 MiB }
-shutdown_grace: 1m
-"#,
-        )
-        .unwrap();
-        assert_eq!(config.data_dir, "/var/lib/infraflow");
-        assert_eq!(config.workflows, "/srv/demo/flows");
-        let shop = config.sources.values().next().unwrap();
-        assert_eq!(shop.webhook_secrets.len(), 2);
-        assert!(shop.is_trusted);
-        let hook = &config.secrets[&SecretName::new("hook").unwrap()];
-        assert_eq!(*hook, SecretPlace::File("/srv/demo/secrets/hook".into()));
-        assert_eq!(config.tools.jail, JailChoice::Off);
-        assert_eq!(config.limits.tools_active, 2);
-        assert_eq!(config.retention.logs, ByteCount::mib(2));
-        assert_eq!(config.shutdown_grace, Duration::from_secs(60));
-    }
-
-    #[test]
-    fn every_problem_is_said_at_once() {
-        let text = "\
-htpp: { listen: x }
-people: {}
-nats: { url: nats://a, port: 1 }
-sources:
-  shop: { type: gitlab, secret: nope }
-  open: { type: forgejo }
-  good: { type: gitea, secret: missing }
-commands: { ls: ls }
-limits: { runs_active: 0 }
-";
-        expect![[r#"
-            error: unknown key `htpp`
-             --> infraflow.yaml:1:1
-              |
-            1 | htpp: { listen: x }
-              | ^^^^ expected one of `data_dir`, `http`, `nats`, `workflows`, `sources`, `secrets`, `tools`, `commands`, `plugins`, `limits`, `retention`, `shutdown_grace`
-              |
-              = help: did you mean `http`?
-
-            error: `people` is not supported yet
-             --> infraflow.yaml:2:1
-              |
-            2 | people: {}
-              | ^^^^^^
-
-            error: `port` is for the embedded server; with `url` somebody else's is used
-             --> infraflow.yaml:3:30
-              |
-            3 | nats: { url: nats://a, port: 1 }
-              |                              ^
-
-            error: `gitlab` is not supported yet
-             --> infraflow.yaml:5:17
-              |
-            5 |   shop: { type: gitlab, secret: nope }
-              |                 ^^^^^^
-
-            error: `secret` is missing
-             --> infraflow.yaml:6:9
-              |
-            6 |   open: { type: forgejo }
-              |         ^^^^^^^^^^^^^^^
-              |
-              = help: name a secret that the webhooks are signed with, or say `insecure: true`
-
-            error: `ls` is not an absolute path
-             --> infraflow.yaml:8:17
-              |
-            8 | commands: { ls: ls }
-              |                 ^^
-              |
-              = help: write the whole path: programs are not looked up where people can put files
-
-            error: `runs_active` is the number 0
-             --> infraflow.yaml:9:24
-              |
-            9 | limits: { runs_active: 0 }
-              |                        ^ expected a whole number from 1 to 100000
-        "#]]
-        .assert_eq(&config(text).unwrap_err());
-    }
-
-    /// `docs/configuration.md` has a table of exactly the keys that are taken,
-    /// and its example is one.
-    #[test]
-    fn the_documentation_names_every_key() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        let sections: Vec<&str> = text.split("\n## ").collect();
-        for (title, keys) in [
-            ("Top level", &ROOT),
-            ("http", &HTTP),
-            ("nats", &NATS),
-            ("sources", &SOURCE),
-            ("secrets", &SECRET),
-            ("tools", &TOOLS),
-            ("commands", &COMMAND),
-            ("plugins", &PLUGINS),
-            ("limits", &LIMITS),
-            ("retention", &RETENTION),
-        ] {
-            let section = sections
-                .iter()
-                .find(|section| section.lines().next() == Some(title));
-            let lines = section.expect(title).lines();
-            let rows = lines.filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-            assert_eq!(rows.collect::<Vec<_>>(), keys.known(), "{title}");
-            let later = sections.last().unwrap();
-            for key in keys.not_supported_yet() {
-                assert!(later.contains(key), "{title}: {key}");
-            }
-        }
-        let example = text
-            .split("```yaml\n")
-            .nth(1)
-            .unwrap()
-            .split("```")
-            .next()
-            .unwrap();
-        let read = config(example).unwrap();
-        assert_eq!(read.limits.runs_active, 200);
-    }
-
-    #[test]
-    fn secrets_that_are_named_must_exist() {
-        let text = "sources:\n  shop: { type: gitea, secret: hook }\n";
-        let error = config(text).unwrap_err();
-        assert!(error.contains("`hook` is not in `secrets`"), "{error}");
-        assert!(error.contains("infraflow.yaml:2:32"), "{error}");
-    }
-}
+mod tests;

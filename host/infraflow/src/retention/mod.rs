@@ -14,6 +14,7 @@ use infraflow_core::Timestamp;
 use infraflow_core::id::RunId;
 use infraflow_engine::Engine;
 use infraflow_tools::workspace::Workspaces;
+use infraflow_tools::workspace::retention::{Candidate, Retention, RunState};
 
 use crate::config::RetentionConfig;
 
@@ -105,6 +106,47 @@ impl Keeper {
             tracing::info!(artifacts = removable.len(), "artifacts removed");
         }
         Ok(())
+    }
+
+    async fn workspaces(&self) -> Result<(), String> {
+        let text = |error: infraflow_tools::workspace::WorkspaceError| crate::exit::chain(&error);
+        let listed = self.workspaces.list().await.map_err(text)?;
+        let needed = self.engine.index().origins();
+        let mut candidates = Vec::with_capacity(listed.len());
+        for entry in &listed {
+            candidates.push(Candidate {
+                run: entry.run,
+                bytes: self.workspaces.bytes(entry.run).await,
+                state: self.state_of(entry.run, entry.modified, &needed),
+            });
+        }
+        let retention = Retention {
+            ended: self.config.workspaces,
+            unknown: UNKNOWN_KEPT,
+            bytes: self.config.workspaces_size,
+        };
+        for run in retention.to_remove(&candidates) {
+            self.workspaces.remove(run).await.map_err(text)?;
+        }
+        Ok(())
+    }
+
+    fn state_of(&self, run: RunId, modified: SystemTime, needed: &HashSet<RunId>) -> RunState {
+        if needed.contains(&run) {
+            return RunState::Open;
+        }
+        let Some(listed) = self.engine.index().get(run) else {
+            let changed_ago = SystemTime::now().duration_since(modified);
+            return RunState::Unknown {
+                changed_ago: changed_ago.unwrap_or_default(),
+            };
+        };
+        listed
+            .summary
+            .ended_at
+            .map_or(RunState::Open, |ended| RunState::Ended {
+                ago: Duration::try_from(Timestamp::now().duration_since(ended)).unwrap_or_default(),
+            })
     }
 
     async fn dead_letters(&self) -> Result<(), String> {

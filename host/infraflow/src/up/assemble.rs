@@ -62,8 +62,10 @@ pub(super) struct Web {
     pub(super) sources: Vec<WebhookSource>,
 }
 
+#[cfg(not(feature = "faults"))]
 struct SystemClock;
 
+#[cfg(not(feature = "faults"))]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
@@ -72,6 +74,18 @@ impl Clock for SystemClock {
     fn boot(&self) -> BootTime {
         infraflow_tools::boottime()
     }
+}
+
+/// The clock; in test builds with faults one that can be wrong.
+#[cfg(not(feature = "faults"))]
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// The clock; in test builds with faults one that can be wrong.
+#[cfg(feature = "faults")]
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(crate::faults::FaultyClock::new())
 }
 
 /// Hands the lease on to the watchdog, which kills by it.
@@ -140,11 +154,12 @@ pub(super) async fn assemble(parts: Parts, web: Web) -> Result<Host, Failure> {
     let jail = Jail::probe(&jail_config).await;
     let tools = tools_config(&config, &data, jail_config);
     let door = ToolDoor::new(tools, watchdog.clone(), secrets.clone(), blobs.clone());
+    let door = Arc::new(door);
     let workspaces = door.workspaces().clone();
     let inboxes = Inboxes::open(&bus, &config).await?;
     let publisher: Arc<dyn EventPublisher> = Arc::new(Publisher::new(bus.clone()));
     let log_store = LogStore::new(logs.clone());
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock = clock();
     let ports = Ports {
         events: inboxes.events.clone(),
         work: inboxes
@@ -155,7 +170,7 @@ pub(super) async fn assemble(parts: Parts, web: Web) -> Result<Host, Failure> {
         due: inboxes.due.clone(),
         timers: Arc::new(TimerStore::new(bus.clone())),
         locks: Arc::new(LockStore::new(&bus)),
-        workspaces: Arc::new(door.stored_workspaces()),
+        workspaces: door.clone(),
         audit: Arc::new(AuditStore::new(bus.clone())),
         leases: lease_ports(&config, &bus, &watchdog),
         journals: journals(&bus),
@@ -163,7 +178,7 @@ pub(super) async fn assemble(parts: Parts, web: Web) -> Result<Host, Failure> {
         workflows: Arc::new(WorkflowBucket::open(bus.clone())),
         logs: Arc::new(log_store.clone()),
         plugins: sandbox,
-        tools: Arc::new(door),
+        tools: door,
         secrets: secrets.clone(),
         publisher: publisher.clone(),
         notices: Arc::new(NoticeBoard::new(bus.clone())),
@@ -211,7 +226,7 @@ pub(super) async fn assemble(parts: Parts, web: Web) -> Result<Host, Failure> {
         data_dir: data.path().to_owned(),
         jail: jail_item(&jail),
     });
-    let requests = RpcServer::open(bus.clone(), &host)
+    let requests = RpcServer::open(bus.clone())
         .await
         .map_err(|error| Failure::new(Exit::Unreachable, error))?;
     let webhooks = Webhooks::new(sources, publisher, clock, WebhookLimits::default());

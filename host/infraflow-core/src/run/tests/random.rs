@@ -122,7 +122,7 @@ pub(super) fn told(run: &Run, play: &Move) -> Told {
             actor: ann(),
         }
         .into(),
-        6 if pick % 3 == 0 => cancel().into(),
+        6 if pick.is_multiple_of(3) => cancel().into(),
         6 if pick % 3 == 1 => Request::Supersede { by: run_id(9) }.into(),
         7 => {
             let asked = run.question().filter(|_| pick < 230).cloned();
@@ -156,7 +156,7 @@ pub(super) fn told(run: &Run, play: &Move) -> Told {
             };
             Request::Wake { lock }.into()
         }
-        12 if pick % 4 == 0 => Input::GiveUp {
+        12 if pick.is_multiple_of(4) => Input::GiveUp {
             host: HostName::new("h2").unwrap(),
             incarnation: Incarnation(9),
             reason: "lost".into(),
@@ -174,7 +174,7 @@ fn attempt_ended(run: &Run, pick: u8) -> Input {
         4 => BAD,
         _ => OK,
     };
-    let then = if pick % 7 == 0 {
+    let then = if pick.is_multiple_of(7) {
         Then::Release {
             reason: "bye".into(),
         }

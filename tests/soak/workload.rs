@@ -1,0 +1,177 @@
+//! What the hosts do while a fault strikes. Every step's effect is counted
+//! outside, under the id of its event and a token of the process that had it.
+
+use infraflow_tests::counter::Counter;
+
+/// A kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workload {
+    /// Short steps, one of them skipped.
+    Short,
+    /// A step that fails and is tried again after a delay.
+    Retry,
+    /// A step that cannot be started.
+    Unstartable,
+    /// A step that waits, until somebody cancels the run.
+    Cancel,
+    /// A step that waits, until its host is told to end.
+    Release,
+    /// A step that waits, whose host is killed: the others, or its next life, go
+    /// on.
+    Takeover,
+    /// The same with a step that asks a person then.
+    Ask,
+}
+
+impl Workload {
+    /// All of them.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Short,
+        Self::Retry,
+        Self::Unstartable,
+        Self::Cancel,
+        Self::Release,
+        Self::Takeover,
+        Self::Ask,
+    ];
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Retry => "retry",
+            Self::Unstartable => "unstartable",
+            Self::Cancel => "cancel",
+            Self::Release => "release",
+            Self::Takeover => "takeover",
+            Self::Ask => "ask",
+        }
+    }
+
+    /// The entries that its hosts write once their gates are set.
+    pub(crate) fn entries(self) -> &'static [&'static str] {
+        match self {
+            Self::Short => &[
+                "created",
+                "claimed",
+                "attempt_started",
+                "attempt_ended",
+                "step_skipped",
+                "ended",
+            ],
+            Self::Retry => &["created", "attempt_started", "attempt_ended", "ended"],
+            Self::Unstartable => &["attempt_ended", "step_unstartable", "ended"],
+            Self::Cancel => &["stop_requested", "attempt_ended", "ended"],
+            Self::Release => &["created", "attempt_started", "released"],
+            Self::Takeover => &["claimed", "attempt_started", "attempt_ended", "ended"],
+            Self::Ask => &["claimed", "attempt_ended", "parked", "answered", "ended"],
+        }
+    }
+
+    /// Whether its run begins on one host, which is killed before the gates are
+    /// set.
+    pub(crate) fn begins_elsewhere(self) -> bool {
+        matches!(self, Self::Takeover | Self::Ask)
+    }
+
+    /// Its workflow. `on_interrupt` is that of the steps whose end the workload
+    /// leaves open.
+    pub(crate) fn workflow(self, counter: &Counter, on_interrupt: &str) -> String {
+        let steps = Steps {
+            base: counter.url(""),
+            more: match on_interrupt {
+                "" => String::new(),
+                kind => format!("on_interrupt: {kind}\n"),
+            },
+        };
+        let steps = match self {
+            Self::Short => vec![
+                steps.effect("one"),
+                steps.effect("two"),
+                steps.skipped("never"),
+                steps.effect("three"),
+            ],
+            Self::Retry => vec![
+                steps.effect("one"),
+                steps.flaky("two"),
+                steps.effect("three"),
+            ],
+            Self::Unstartable => vec![steps.effect("one"), steps.unstartable("two")],
+            Self::Cancel | Self::Release | Self::Takeover => vec![
+                steps.effect("one"),
+                steps.waiting("two", "retry"),
+                steps.effect("three"),
+            ],
+            Self::Ask => vec![
+                steps.effect("one"),
+                steps.waiting("two", "ask"),
+                steps.effect("three"),
+            ],
+        };
+        workflow(&steps)
+    }
+}
+
+/// The name of the workflow, and the type of its events without `soak.`.
+pub(crate) const NAME: &str = "work";
+
+fn workflow(steps: &[String]) -> String {
+    let mut text = format!(
+        "infraflow: v1\nname: {NAME}\non: {{ event: {{ type: soak.{NAME} }} }}\nstages:\n  - name: main\n    steps:\n"
+    );
+    for step in steps {
+        for (index, line) in step.trim_end().lines().enumerate() {
+            let lead = if index == 0 { "      - " } else { "        " };
+            text.push_str(&format!("{lead}{line}\n"));
+        }
+    }
+    text
+}
+
+/// Writes steps.
+struct Steps {
+    base: String,
+    more: String,
+}
+
+impl Steps {
+    fn script(&self, id: &str, script: &str, more: &str) -> String {
+        let script = format!(
+            "set -e; t=$(cat /proc/sys/kernel/random/uuid); \
+             get() {{ curl -fsS -m 5 -o /dev/null \"{}$1/{{{{ event.id }}}}/$2$t\"; }}; {script}",
+            self.base
+        );
+        let script = serde_json::Value::from(script);
+        format!("id: {id}\nuses: command@1\nwith: {{ run: sh, args: [\"-c\", {script}] }}\n{more}")
+    }
+
+    /// A step with an effect.
+    fn effect(&self, id: &str) -> String {
+        self.script(id, &format!("get effect {id}/"), &self.more)
+    }
+
+    /// A step that waits until it is let go, and then has its effect.
+    fn waiting(&self, id: &str, on_interrupt: &str) -> String {
+        let script = format!("until get open '' 2>/dev/null; do sleep 0.1; done; get effect {id}/");
+        self.script(id, &script, &format!("on_interrupt: {on_interrupt}\n"))
+    }
+
+    /// A step with an effect that fails the first time.
+    fn flaky(&self, id: &str) -> String {
+        let script = format!(
+            "get effect {id}/; curl -fsS -m 5 -o /dev/null \"{}once/{{{{ event.id }}}}\"",
+            self.base
+        );
+        let retry = "retry: { attempts: 3, delay: 700ms, on: [failed] }\non_interrupt: retry\n";
+        self.script(id, &script, retry)
+    }
+
+    fn skipped(&self, id: &str) -> String {
+        self.script(id, &format!("get effect {id}/"), "when: \"false\"\n")
+    }
+
+    fn unstartable(&self, id: &str) -> String {
+        let text = self.script(id, &format!("get effect {id}/"), "");
+        text.replace("event.id", "steps.one.outputs.nothing_of_the_kind")
+    }
+}
