@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{StatusCode, Subscriber};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
@@ -77,17 +77,17 @@ impl Pull {
     /// The next message, or what is wrong. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<jetstream::Message, String> {
         // What came while nobody took it is there at once.
-        let mut heard = Instant::now();
+        let mut heard = None;
         loop {
             if self.asked < self.batch / 2 {
                 self.ask().await?;
             }
-            let message = match timeout_at(heard + 2 * HEARTBEAT, self.messages.next()).await {
-                Ok(Some(message)) => message,
-                Ok(None) => return Err("the connection was closed".to_owned()),
-                Err(_) => return Err("the server shows no sign of life of the consumer".to_owned()),
+            let message = match self.messages.next().now_or_never() {
+                Some(message) => message,
+                // Nothing is there: only now the clock matters.
+                None => self.wait(heard.get_or_insert_with(Instant::now)).await?,
             };
-            heard = Instant::now();
+            let message = message.ok_or("the connection was closed")?;
             match news(&message) {
                 None => {
                     self.asked = self.asked.saturating_sub(1);
@@ -99,6 +99,16 @@ impl Pull {
                 Some(News::Broken(reason)) => return Err(reason),
             }
         }
+    }
+
+    /// Waits for what the server says next; `heard` is when it said something
+    /// last.
+    async fn wait(&mut self, heard: &mut Instant) -> Result<Option<async_nats::Message>, String> {
+        let message = timeout_at(*heard + 2 * HEARTBEAT, self.messages.next())
+            .await
+            .map_err(|_| "the server shows no sign of life of the consumer".to_owned())?;
+        *heard = Instant::now();
+        Ok(message)
     }
 
     async fn ask(&mut self) -> Result<(), String> {
