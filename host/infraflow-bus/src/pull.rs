@@ -3,26 +3,30 @@
 //!
 //! The client has a stream for this, but that one cannot be ended without
 //! losing what is on its way, which then comes to nobody for a whole
-//! acknowledgement time. This one is told to the server before it ends.
+//! acknowledgement time. This one ends when the server owes it nothing more.
 
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{StatusCode, Subscriber};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use serde_json::json;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use crate::connect::{Bus, REQUEST_TIMEOUT};
+use crate::connect::Bus;
 use crate::topology::Consumer;
 use crate::wire::headers as h;
 
-/// How long a request for messages waits on the server before it is renewed.
-const EXPIRES: Duration = Duration::from_secs(30);
+/// How long a request for messages waits on the server before it is renewed:
+/// also how long it takes at most to end a pull in order.
+pub(crate) const EXPIRES: Duration = Duration::from_secs(5);
 
 /// How often the server shows that a request is alive. Twice this without a
 /// sign and the consumer counts as dead.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How long after its end the news that a request is over may take.
+const LATE: Duration = Duration::from_secs(1);
 
 /// A pull. Asks for more when less than half of a batch is on its way.
 pub(crate) struct Pull {
@@ -34,6 +38,8 @@ pub(crate) struct Pull {
     batch: usize,
     /// Messages that were asked for and have not come.
     asked: usize,
+    /// When the last request was made.
+    asked_at: Instant,
 }
 
 /// What the server says beside messages.
@@ -64,23 +70,24 @@ impl Pull {
             messages: messages.map_err(|error| error.to_string())?,
             batch,
             asked: 0,
+            asked_at: Instant::now(),
         })
     }
 
     /// The next message, or what is wrong. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<jetstream::Message, String> {
         // What came while nobody took it is there at once.
-        let mut heard = Instant::now();
+        let mut heard = None;
         loop {
             if self.asked < self.batch / 2 {
                 self.ask().await?;
             }
-            let message = match timeout_at(heard + 2 * HEARTBEAT, self.messages.next()).await {
-                Ok(Some(message)) => message,
-                Ok(None) => return Err("the connection was closed".to_owned()),
-                Err(_) => return Err("the server shows no sign of life of the consumer".to_owned()),
+            let message = match self.messages.next().now_or_never() {
+                Some(message) => message,
+                // Nothing is there: only now the clock matters.
+                None => self.wait(heard.get_or_insert_with(Instant::now)).await?,
             };
-            heard = Instant::now();
+            let message = message.ok_or("the connection was closed")?;
             match news(&message) {
                 None => {
                     self.asked = self.asked.saturating_sub(1);
@@ -92,6 +99,16 @@ impl Pull {
                 Some(News::Broken(reason)) => return Err(reason),
             }
         }
+    }
+
+    /// Waits for what the server says next; `heard` is when it said something
+    /// last.
+    async fn wait(&mut self, heard: &mut Instant) -> Result<Option<async_nats::Message>, String> {
+        let message = timeout_at(*heard + 2 * HEARTBEAT, self.messages.next())
+            .await
+            .map_err(|_| "the server shows no sign of life of the consumer".to_owned())?;
+        *heard = Instant::now();
+        Ok(message)
     }
 
     async fn ask(&mut self) -> Result<(), String> {
@@ -112,25 +129,29 @@ impl Pull {
             .await;
         published.map_err(|error| error.to_string())?;
         self.asked = self.batch;
+        self.asked_at = Instant::now();
         Ok(())
     }
 
-    /// Ends it, and returns what was on its way.
+    /// Asks for nothing more, waits until the last request is over, and returns
+    /// what came meanwhile.
     pub(crate) async fn end(mut self) -> Vec<jetstream::Message> {
+        let over = self.asked_at + EXPIRES + LATE;
         let mut rest = Vec::new();
-        let ended = async {
-            if let Err(error) = self.messages.drain().await {
-                tracing::debug!(%error, "pull not ended in order");
-            }
-            while let Some(message) = self.messages.next().await {
-                if news(&message).is_none() {
+        while self.asked > 0 {
+            let Ok(Some(message)) = timeout_at(over, self.messages.next()).await else {
+                break;
+            };
+            match news(&message) {
+                None => {
+                    self.asked -= 1;
                     let context = self.context.clone();
                     rest.push(jetstream::Message { message, context });
                 }
+                Some(News::Heartbeat) => {}
+                Some(News::Expired(unused)) => self.asked = self.asked.saturating_sub(unused),
+                Some(News::Broken(_)) => break,
             }
-        };
-        if timeout(REQUEST_TIMEOUT, ended).await.is_err() {
-            tracing::debug!("pull not ended in time");
         }
         rest
     }
@@ -150,7 +171,7 @@ fn news(message: &async_nats::Message) -> Option<News> {
     };
     Some(match status {
         StatusCode::IDLE_HEARTBEAT => News::Heartbeat,
-        // Without a number all of it may be over: asking once more does no harm.
+        // Without a number all of it counts as over: asking once more does no harm.
         StatusCode::TIMEOUT | StatusCode::NOT_FOUND => News::Expired(rest().unwrap_or(usize::MAX)),
         _ => News::Broken(format!("the server ended the pull: {status} {text}")),
     })

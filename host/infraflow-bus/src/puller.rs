@@ -13,7 +13,7 @@ use infraflow_core::ports::Delivery;
 use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::connect::Bus;
-use crate::pull::Pull;
+use crate::pull::{self, Pull};
 use crate::task::{Task, spawn};
 use crate::topology::{self, Standing};
 
@@ -27,10 +27,6 @@ const LOOK: Duration = Duration::from_secs(3);
 
 /// The pause before a dead consumer is made again.
 const REVIVE_DELAY: Duration = Duration::from_millis(500);
-
-/// How long a delivery that is given back stays away: until our own pull is
-/// certainly gone from the server, which would else give it to us again.
-const GIVEN_BACK_FOR: Duration = Duration::from_millis(200);
 
 /// Whether deliveries come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +109,8 @@ impl<T: Send + 'static> Puller<T> {
             if !*self.paused.borrow() {
                 return delivery;
             }
-            delivery.receipt.later(GIVEN_BACK_FOR).await;
+            // Until our own pull has ended: it would get it again.
+            delivery.receipt.later(pull::EXPIRES).await;
         }
     }
 
@@ -133,7 +130,7 @@ async fn give_back<T>(deliveries: &Deliveries<T>) {
         return;
     };
     while let Ok(delivery) = deliveries.try_recv() {
-        delivery.receipt.later(GIVEN_BACK_FOR).await;
+        delivery.receipt.later(Duration::ZERO).await;
     }
 }
 
@@ -193,8 +190,7 @@ where
                 biased;
                 () = asked_to(&mut paused) => {
                     for message in pull.end().await {
-                        let back = format!("-NAK {{\"delay\":{}}}", GIVEN_BACK_FOR.as_nanos());
-                        settle(&self.bus, &message, back.into()).await;
+                        settle(&self.bus, &message, Bytes::from_static(b"-NAK")).await;
                     }
                     return Over::Paused;
                 }
@@ -212,7 +208,7 @@ where
                         Err(_) => return broken(&"nobody takes deliveries"),
                     },
                     () = asked_to(&mut paused) => {
-                        delivery.receipt.later(GIVEN_BACK_FOR).await;
+                        delivery.receipt.later(pull::EXPIRES).await;
                     }
                 },
                 // Nobody can make anything of it: it would come again for ever.
