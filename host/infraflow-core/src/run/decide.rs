@@ -323,6 +323,8 @@ impl Run {
                     return Err(Refusal::NotPinned);
                 }
                 plan.push(Entry::FilesStored { place });
+                // Others have left it alone until now.
+                plan.wake_again();
             }
             Request::Supersede { by } => {
                 if self.missing_lock().is_none() {

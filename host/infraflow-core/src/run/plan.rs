@@ -142,6 +142,13 @@ impl Plan {
         self.push(Entry::Parked(Parked { parking, until }));
     }
 
+    /// Makes a run a work item once more that any host may take.
+    pub(super) fn wake_again(&mut self) {
+        if matches!(self.run.phase(), Phase::Runnable) {
+            self.wakes = Some(self.run.birth().pool.clone());
+        }
+    }
+
     pub(super) fn wake(&mut self, cause: WakeCause) {
         self.push(Entry::Woken { cause });
         self.wakes = Some(self.run.birth().pool.clone());
