@@ -52,7 +52,7 @@ fn bad_workflows_are_refused_with_their_place() {
         (good.replace("name: good", "name: [good]"), "name"),
         (good.replace("log@1", "log"), "uses"),
         (
-            good.replace("on: manual", "on: manual\nlock: x"),
+            good.replace("on: manual", "on: manual\noutputs: {}"),
             "not supported yet",
         ),
         (good.replace("name: good", "name: \"../evil\""), "name"),

@@ -12,6 +12,7 @@ mod bad_input;
 mod cli;
 mod crashes;
 mod dead_letters;
+mod hosts;
 mod jail;
 mod lifecycle;
 mod logs;

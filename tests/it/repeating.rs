@@ -151,7 +151,7 @@ fn only_the_failed_hosts_are_done_again() {
   tasks:
     - ansible.builtin.debug: { msg: \"did {{ inventory_hostname }}\" }
     - ansible.builtin.fail: { msg: broken }
-      when: inventory_hostname == 'b' and not mended
+      when: inventory_hostname == 'b' and mended != 'yes'
 ";
     let steps = [
         sh("files", &format!("cat > site.yml <<'END'\n{playbook}END\nprintf 'a\\nb\\nc\\n' > hosts.ini"), ""),
@@ -163,7 +163,7 @@ fn only_the_failed_hosts_are_done_again() {
     );
     host.workflow("w", &text);
     host.start();
-    let failed = host.run("w", &["mended=false"]);
+    let failed = host.run("w", &["mended=no"]);
     assert_eq!(failed["run"]["state"], "failed", "{failed:#}");
     assert_eq!(
         failed["steps"][1]["outputs"]["failed_hosts"],
@@ -173,7 +173,7 @@ fn only_the_failed_hosts_are_done_again() {
     let id = failed["run"]["id"].as_str().unwrap();
     let mended = repeated(
         &host,
-        &["runs", "rerun", id, "--failed-hosts", "-i", "mended=true"],
+        &["runs", "rerun", id, "--failed-hosts", "-i", "mended=yes"],
     );
     assert_eq!(mended["run"]["state"], "succeeded", "{mended:#}");
     let texts = host.texts(mended["run"]["id"].as_str().unwrap()).join("\n");

@@ -52,7 +52,7 @@ fn a_wait_holds_nothing_and_is_over_in_time() {
         waiting["run"]["host"].is_null(),
         "no host has it: {waiting:#}"
     );
-    assert_eq!(host.json(&["doctor"])["status"]["runs_active"], 0);
+    assert_eq!(host.json(&["host", "list"])[0]["runs_active"], 0);
     let ended = host.ended(&run);
     assert_eq!(ended["run"]["state"], "succeeded", "{ended:#}");
     let entries = entries(&ended);

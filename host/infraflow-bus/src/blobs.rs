@@ -5,6 +5,7 @@
 //! (XChaCha20-Poly1305) with a key that the store never sees.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_nats::jetstream::kv;
 use async_nats::jetstream::object_store::ObjectStore;
@@ -111,6 +112,20 @@ fn unavailable(error: impl fmt::Display) -> BlobError {
     BlobError::Unavailable(error.to_string())
 }
 
+/// A blob that is stored again is written anew when it is older than this, so
+/// that retention by age counts from its last use.
+const REFRESH: Duration = Duration::from_secs(1_800);
+
+fn is_old(object: &async_nats::jetstream::object_store::ObjectInfo) -> bool {
+    let stored_at = object
+        .modified
+        .and_then(|time| Timestamp::from_nanosecond(time.unix_timestamp_nanos()).ok());
+    stored_at.is_none_or(|time| {
+        let age = Duration::try_from(Timestamp::now().duration_since(time));
+        age.is_ok_and(|age| age > REFRESH)
+    })
+}
+
 impl SealedBlobs {
     /// The blobs behind this connection, sealed with this key.
     pub fn new(bus: Bus, key: BlobKey) -> Self {
@@ -215,7 +230,7 @@ impl SealedBlobs {
         if objects
             .info(name.as_str())
             .await
-            .is_ok_and(|found| !found.deleted)
+            .is_ok_and(|found| !found.deleted && !is_old(&found))
         {
             return Ok(digest);
         }

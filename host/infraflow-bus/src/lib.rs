@@ -23,6 +23,7 @@ mod logs;
 mod notices;
 mod owner;
 mod publish;
+mod pull;
 mod puller;
 mod reply;
 mod rpc;

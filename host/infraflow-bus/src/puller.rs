@@ -7,25 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer};
+use async_nats::jetstream;
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _};
 use infraflow_core::ports::Delivery;
 use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::connect::Bus;
+use crate::pull::{self, Pull};
 use crate::task::{Task, spawn};
 use crate::topology::{self, Standing};
 
 /// Deliveries that wait in memory for the engine. More stay on the server.
 const PREFETCH: usize = 512;
-
-/// How long a pull waits before it is renewed.
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
-
-/// How often the server shows that a pull is alive. Twice this without a sign
-/// and the consumer counts as dead.
-const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How often the consumer is looked at. Heartbeats come from a paused one, too,
 /// and a look that gets no answer ends after [`crate::connect::REQUEST_TIMEOUT`]: what is
@@ -34,10 +27,6 @@ const LOOK: Duration = Duration::from_secs(3);
 
 /// The pause before a dead consumer is made again.
 const REVIVE_DELAY: Duration = Duration::from_millis(500);
-
-/// How long a delivery that is given back stays away: until our own pull is
-/// certainly gone from the server, which would else give it to us again.
-const GIVEN_BACK_FOR: Duration = Duration::from_millis(200);
 
 /// Whether deliveries come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +58,8 @@ enum Over {
     Broken(String),
 }
 
-/// What a pull works with.
-struct Pull<T, F> {
+/// What the task works with.
+struct Pulling<T, F> {
     bus: Bus,
     consumer: topology::Consumer,
     deliver: F,
@@ -94,7 +83,7 @@ impl<T: Send + 'static> Puller<T> {
         };
         let (health_sender, health) = watch::channel(starting);
         let (paused, is_paused) = watch::channel(false);
-        let pull = Pull {
+        let pulling = Pulling {
             bus,
             consumer,
             deliver,
@@ -102,7 +91,7 @@ impl<T: Send + 'static> Puller<T> {
             health: health_sender,
             paused: is_paused,
         };
-        let task = spawn(pull.for_ever(deliveries.clone()));
+        let task = spawn(pulling.for_ever(deliveries.clone()));
         Self {
             deliveries,
             health,
@@ -120,7 +109,8 @@ impl<T: Send + 'static> Puller<T> {
             if !*self.paused.borrow() {
                 return delivery;
             }
-            delivery.receipt.later(GIVEN_BACK_FOR).await;
+            // Until our own pull has ended: it would get it again.
+            delivery.receipt.later(pull::EXPIRES).await;
         }
     }
 
@@ -140,11 +130,11 @@ async fn give_back<T>(deliveries: &Deliveries<T>) {
         return;
     };
     while let Ok(delivery) = deliveries.try_recv() {
-        delivery.receipt.later(GIVEN_BACK_FOR).await;
+        delivery.receipt.later(Duration::ZERO).await;
     }
 }
 
-impl<T, F> Pull<T, F>
+impl<T, F> Pulling<T, F>
 where
     T: Send + 'static,
     F: Fn(&Bus, &jetstream::Message) -> Option<Delivery<T>> + Send + Sync + 'static,
@@ -185,20 +175,11 @@ where
     async fn pull(&self) -> Over {
         let broken = |error: &dyn std::fmt::Display| Over::Broken(error.to_string());
         let mut connection = self.bus.changes();
-        let pulled = topology::ensure_consumer(&self.bus, &self.consumer).await;
-        let pulled: consumer::PullConsumer = match pulled {
-            Ok(pulled) => pulled,
-            Err(error) => return broken(&error),
-        };
-        let messages = pulled
-            .stream()
-            .max_messages_per_batch(PREFETCH)
-            .expires(PULL_EXPIRES)
-            .heartbeat(HEARTBEAT)
-            .messages()
-            .await;
-        let mut messages = match messages {
-            Ok(messages) => messages,
+        if let Err(error) = topology::ensure_consumer(&self.bus, &self.consumer).await {
+            return broken(&error);
+        }
+        let mut pull = match Pull::start(&self.bus, &self.consumer, PREFETCH).await {
+            Ok(pull) => pull,
             Err(error) => return broken(&error),
         };
         self.health.send_replace(InboxHealth::Alive);
@@ -208,24 +189,17 @@ where
             let next = tokio::select! {
                 biased;
                 () = asked_to(&mut paused) => {
-                    let mut taken = Vec::new();
-                    while let Some(Some(Ok(message))) = messages.next().now_or_never() {
-                        taken.push(message);
-                    }
-                    drop(messages);
-                    for message in taken {
-                        let back = format!("-NAK {{\"delay\":{}}}", GIVEN_BACK_FOR.as_nanos());
-                        settle(&self.bus, &message, back.into()).await;
+                    for message in pull.end().await {
+                        settle(&self.bus, &message, Bytes::from_static(b"-NAK")).await;
                     }
                     return Over::Paused;
                 }
                 _ = connection.changed() => return broken(&"the connection was lost"),
-                next = messages.next() => next,
+                next = pull.next() => next,
             };
             let message = match next {
-                None => return broken(&"the server ended the pull"),
-                Some(Err(error)) => return broken(&error),
-                Some(Ok(message)) => message,
+                Ok(message) => message,
+                Err(reason) => return Over::Broken(reason),
             };
             match (self.deliver)(&self.bus, &message) {
                 Some(delivery) => tokio::select! {
@@ -234,7 +208,7 @@ where
                         Err(_) => return broken(&"nobody takes deliveries"),
                     },
                     () = asked_to(&mut paused) => {
-                        delivery.receipt.later(GIVEN_BACK_FOR).await;
+                        delivery.receipt.later(pull::EXPIRES).await;
                     }
                 },
                 // Nobody can make anything of it: it would come again for ever.

@@ -106,6 +106,8 @@ pub struct LeaseTable {
     connected: Option<BootTime>,
     /// Since when all leases are known.
     complete: Option<BootTime>,
+    /// When the clock was looked at last.
+    ticked: Option<BootTime>,
 }
 
 #[derive(Debug, Clone)]
@@ -171,7 +173,16 @@ impl LeaseTable {
     }
 
     /// Looks at the clock: finds who is gone now, and returns them.
+    ///
+    /// After a gap between two looks (this process stood still, the machine
+    /// slept) nothing that was not seen in it counts: renewals may lie unread.
     pub fn tick(&mut self, now: BootTime) -> Vec<HostName> {
+        let leases = self.hosts.values().map(|seen| seen.lease);
+        let shortest = leases.filter(|lease| !lease.is_zero()).min();
+        let gap = now.saturating_sub(self.ticked.replace(now).unwrap_or(now));
+        if self.connected.is_some() && shortest.is_some_and(|lease| gap > lease / 4) {
+            self.connected = Some(now);
+        }
         let Some(connected) = self.connected else {
             return vec![];
         };

@@ -190,6 +190,7 @@ impl RunSummary {
                 self.wakes_at = None;
                 self.reason.clone_from(reason);
             }
+            Entry::FilesStored { .. } => self.pinned_to = None,
             Entry::Created(_)
             | Entry::StepSkipped { .. }
             | Entry::StepUnstartable { .. }

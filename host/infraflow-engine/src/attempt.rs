@@ -93,11 +93,16 @@ async fn execute(
     }
     let mut report = attempt(shared, &spec, stopper, stopped).await;
     if report.outcome != AttemptOutcome::Succeeded && shared.membership.has_lapsed_since(lapses) {
-        report.outcome = AttemptOutcome::Interrupted;
-        "this host lost touch with NATS and ended its tools".clone_into(&mut report.message);
+        interrupt(&mut report);
     }
     report.workspace = files.keep().await;
     report
+}
+
+fn interrupt(report: &mut AttemptReport) {
+    report.outcome = AttemptOutcome::Interrupted;
+    report.outputs = None;
+    "this host lost touch with NATS and ended its tools".clone_into(&mut report.message);
 }
 
 async fn attempt(
@@ -144,13 +149,18 @@ async fn attempt(
         secrets: shared.ports.secrets.clone(),
     };
     let report = within(shared, call, &stopper, &stopped, time).await;
-    finish(
+    let mut report = finish(
         report,
         stopped.reason(),
         &mask,
         log.facts(),
         facts.leaked_handles(),
-    )
+    );
+    if facts.lease_ended() {
+        // Whatever the plugin made of it.
+        interrupt(&mut report);
+    }
+    report
 }
 
 /// Everything that the plugin may read is masked in what it prints, before it

@@ -24,7 +24,7 @@ use crate::index::RunIndex;
 use crate::membership::{self, HostView, LeasePorts, Membership, Tenancy};
 use crate::sabotage::{self, Break};
 use crate::task::{Task, spawn};
-use crate::{executor, router, sweep, timers};
+use crate::{executor, files, router, sweep, timers};
 
 /// Events that are being turned into runs at the same time. More wait in
 /// memory or on the server.
@@ -36,6 +36,9 @@ const WAKING: usize = 64;
 /// How long the host waits after it has interrupted its attempts before it
 /// leaves unrecorded what is not recorded.
 const INTERRUPT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long storing files for other hosts may take at least.
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// How long giving the lease back may take.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
@@ -386,6 +389,13 @@ impl Engine {
                     "runs not recorded at shutdown; the next life of this host takes them over"
                 );
             }
+        }
+        let handed_over = files::hand_over(&self.shared);
+        if tokio::time::timeout(grace.max(HAND_OVER), handed_over)
+            .await
+            .is_err()
+        {
+            tracing::warn!("not all files of waiting runs stored: those runs wait for this host");
         }
         self.shared.give_up.send_replace(true);
     }

@@ -1,11 +1,41 @@
 //! The files of a run, before and after an attempt: they go where the run goes.
 
+use std::sync::Arc;
+
+use infraflow_core::Timestamp;
 use infraflow_core::id::RunId;
 use infraflow_core::ports::WorkspaceStoreError;
-use infraflow_core::run::{Origin, OriginKind, WorkspacePlace};
+use infraflow_core::run::{Origin, OriginKind, Request, WorkspacePlace};
 
 use crate::attempt::Spec;
 use crate::engine::Shared;
+use crate::requests::request;
+
+/// Stores the files of runs that wait and that only this host can go on with:
+/// it leaves, and others stay.
+pub(crate) async fn hand_over(shared: &Arc<Shared>) {
+    let host = &shared.config.host;
+    for (run, pool) in shared.index.idle_pinned_to(host) {
+        if !shared.membership.has_others_in(&pool) || shared.live.has(run) {
+            continue;
+        }
+        let stored = match shared.ports.workspaces.store(run).await {
+            Ok(digest) => digest,
+            Err(error) => {
+                tracing::warn!(%run, %error, "files not stored: the run waits for this host");
+                continue;
+            }
+        };
+        let place = WorkspacePlace {
+            host: host.clone(),
+            stored: Some(stored),
+        };
+        let what = Request::FilesStored { place };
+        if let Err(error) = request(shared, run, &what, Timestamp::MIN).await {
+            tracing::warn!(%run, %error, "files stored, and not noted");
+        }
+    }
+}
 
 /// The files of the run of one attempt.
 pub(crate) struct Files<'a> {

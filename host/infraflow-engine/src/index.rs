@@ -193,6 +193,15 @@ impl RunIndex {
         })
     }
 
+    /// Runs that no host has and whose files that host has alone.
+    pub fn idle_pinned_to(&self, host: &HostName) -> Vec<(RunId, PoolName)> {
+        self.unfinished(|indexed| {
+            let summary = &indexed.summary;
+            let is_pinned = indexed.claim.is_none() && summary.pinned_to.as_ref() == Some(host);
+            is_pinned.then(|| (summary.id, summary.pool.clone()))
+        })
+    }
+
     /// Runs that wait, and whose time came before that, oldest first.
     pub fn due_before(&self, time: Timestamp) -> Vec<RunId> {
         self.unfinished(|indexed| {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use infraflow_core::id::{HostName, PoolName};
 use infraflow_core::lease::{BootTime, LeaseTable, LeaseTimes, OwnLease, Standing};
 use infraflow_core::ports::{Clock, Fence, HostCard, HostChange, Hosts, LeaseError};
@@ -250,9 +251,11 @@ pub(crate) async fn renew(shared: Arc<Shared>, ports: LeasePorts) {
 /// Notes what hosts do, and what the clock says of their leases. Never returns.
 pub(crate) async fn watch_hosts(shared: Arc<Shared>, ports: LeasePorts) {
     loop {
-        let change = tokio::time::timeout(TICK, ports.hosts.next()).await;
-        if let Ok(change) = change {
-            note(&shared, change);
+        let mut change = tokio::time::timeout(TICK, ports.hosts.next()).await.ok();
+        // All that has come already: who looks late must not take it for silence.
+        while let Some(seen) = change {
+            note(&shared, seen);
+            change = ports.hosts.next().now_or_never();
         }
         let now = shared.ports.clock.boot();
         let gone = shared.membership.view().table.tick(now);

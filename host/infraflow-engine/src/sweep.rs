@@ -13,10 +13,10 @@ use infraflow_core::run::Request;
 
 use crate::engine::Shared;
 use crate::executor::{may_take_claim, take_over};
-use crate::locks;
 use crate::requests::{RequestError, request};
 use crate::sabotage::{self, Break};
 use crate::task::spawn_bounded;
+use crate::{files, locks};
 
 /// How often runs are looked for that nobody works on.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -51,7 +51,9 @@ pub(crate) async fn waits(shared: Arc<Shared>) {
         if sabotage::is(Break::NoRecovery) {
             return;
         }
-        if !shared.is_draining() {
+        if shared.is_draining() {
+            files::hand_over(&shared).await;
+        } else {
             wake_late(&shared).await;
             locks::sweep(&shared).await;
         }

@@ -1,6 +1,5 @@
 //! Durable consumers: what they take, and how they are made and looked at.
 
-use async_nats::jetstream::consumer::PullConsumer;
 use infraflow_core::id::PoolName;
 use serde_json::{Value, json};
 
@@ -25,6 +24,11 @@ impl Consumer {
             stream,
             config,
         }
+    }
+
+    /// The subject of a request for its next messages.
+    pub(crate) fn next_subject(&self) -> String {
+        format!("$JS.API.{}", self.api("MSG.NEXT"))
     }
 
     /// The subject of a request about it.
@@ -63,11 +67,8 @@ pub(crate) fn work(pool: &PoolName) -> Consumer {
 }
 
 /// Makes a consumer when it is not there, checks it when it is, lets it go on
-/// when somebody paused it, and opens it.
-pub(crate) async fn ensure_consumer(
-    bus: &Bus,
-    consumer: &Consumer,
-) -> Result<PullConsumer, TopologyError> {
+/// when somebody paused it.
+pub(crate) async fn ensure_consumer(bus: &Bus, consumer: &Consumer) -> Result<(), TopologyError> {
     let name = &consumer.name;
     let about = |error: ApiError| error.about(&format!("consumer {name}"));
     match bus.api(&consumer.api("INFO"), &json!({})).await {
@@ -96,19 +97,7 @@ pub(crate) async fn ensure_consumer(
         }
         Err(error) => return Err(about(error)),
     }
-    let failed = |reason: String| TopologyError::Api {
-        what: format!("consumer {name}"),
-        reason,
-    };
-    let handle = bus
-        .jetstream
-        .get_stream_no_info(consumer.stream)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    handle
-        .get_consumer(name)
-        .await
-        .map_err(|error| failed(error.to_string()))
+    Ok(())
 }
 
 fn is_paused(info: &Value) -> bool {

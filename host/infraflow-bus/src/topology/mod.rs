@@ -29,6 +29,8 @@ pub const LOGS: &str = "LOGS";
 pub const DEAD: &str = "DEAD";
 /// The stream of audit entries.
 pub const AUDIT: &str = "AUDIT";
+/// The stream behind the store of artifacts.
+pub const ARTIFACTS: &str = "OBJ_artifacts";
 /// The stream of timers.
 pub const TIMERS: &str = "TIMERS";
 
@@ -83,16 +85,46 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub struct TopologyConfig {
     /// Replicas of every stream, 1 to 5. 1 for the embedded server.
     pub replicas: u8,
-    /// Most bytes by stream name; the file's value where unset.
-    pub bytes_max: Vec<(String, u64)>,
+    /// Sizes and ages of streams; the file's values where unset. A stream that
+    /// has others gets these.
+    pub limits: Vec<StreamLimit>,
+}
+
+/// How much of a stream is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamLimit {
+    /// The stream.
+    pub stream: &'static str,
+    /// Most bytes.
+    pub bytes_max: u64,
+    /// How long; unset: as the stream's file says.
+    pub age_max: Option<Duration>,
+}
+
+impl StreamLimit {
+    fn apply(&self, stream: &mut Value) {
+        if let Some(map) = stream.as_object_mut() {
+            map.insert("max_bytes".to_owned(), json!(self.bytes_max));
+            if let Some(age) = self.age_max {
+                let nanos = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+                map.insert("max_age".to_owned(), json!(nanos));
+            }
+        }
+    }
 }
 
 impl Default for TopologyConfig {
     fn default() -> Self {
         Self {
             replicas: 1,
-            bytes_max: vec![],
+            limits: vec![],
         }
+    }
+}
+
+impl TopologyConfig {
+    fn limit_of(&self, stream: &str) -> Option<&StreamLimit> {
+        self.limits.iter().find(|limit| limit.stream == stream)
     }
 }
 
@@ -226,7 +258,12 @@ impl Bus {
         let plan = plan(&STREAMS, &marks)?;
         for (known, have) in &found {
             let wanted = wanted_stream(known, config);
-            if let Some(changed) = check_stream(known.name, &wanted, have)? {
+            let checked = check_stream(known.name, &wanted, have)?;
+            let mut changed = checked.unwrap_or_else(|| have.clone());
+            if let Some(limit) = config.limit_of(known.name) {
+                limit.apply(&mut changed);
+            }
+            if changed != *have {
                 self.update_stream(known.name, &changed).await?;
             }
         }
@@ -356,13 +393,9 @@ fn wanted_stream(known: &Known, config: &TopologyConfig) -> Value {
             // Asynchronous writes exist for a single replica only.
             map.remove("persist_mode");
         }
-        let bytes = config
-            .bytes_max
-            .iter()
-            .find(|(stream, _)| stream == known.name);
-        if let Some((_, bytes)) = bytes {
-            map.insert("max_bytes".to_owned(), json!(bytes));
-        }
+    }
+    if let Some(limit) = config.limit_of(known.name) {
+        limit.apply(&mut stream);
     }
     stream
 }

@@ -20,6 +20,7 @@ pub(crate) const SEQUENCE: &str = "Nats-Sequence";
 pub(crate) const SUBJECT: &str = "Nats-Subject";
 pub(crate) const TIMESTAMP: &str = "Nats-Time-Stamp";
 pub(crate) const PENDING: &str = "Nats-Num-Pending";
+pub(crate) const PENDING_MESSAGES: &str = "Nats-Pending-Messages";
 /// How long the server keeps a message.
 pub(crate) const TTL: &str = "Nats-TTL";
 /// Says why a marker stands in a key's place: the server's own.

@@ -12,6 +12,7 @@ mod dead;
 mod health;
 mod hosts;
 mod locks;
+mod pausing;
 mod retention;
 mod server;
 mod timers;

@@ -52,5 +52,11 @@ fn lock_name(rendered: &crate::Json) -> Result<LockName, String> {
         crate::Json::Number(number) => number.to_string(),
         other => return Err(format!("`lock` is {other}, not a text")),
     };
+    if text.starts_with(LockName::OF_WORKFLOW) {
+        return Err(format!(
+            "`lock` is `{text}`: names that begin with `{}` are those of `concurrency`",
+            LockName::OF_WORKFLOW
+        ));
+    }
     LockName::new(&text).map_err(|error| format!("`lock`: {error}"))
 }

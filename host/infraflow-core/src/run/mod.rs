@@ -4,6 +4,8 @@
 //! - [`state`]: folding entries into the state of a run.
 //! - [`decide`]: what happens next. Total: every state and input is either a
 //!   decision or a refusal.
+//! - `plan`: the steps of a decision, each on the state that the one before
+//!   it made.
 //! - `locks`: the locks that a run needs.
 //! - [`scope`]: what the run's expressions see.
 //!
@@ -11,6 +13,7 @@
 
 pub mod decide;
 mod locks;
+mod plan;
 pub mod record;
 pub mod scope;
 pub mod state;

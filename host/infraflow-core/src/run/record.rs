@@ -175,6 +175,11 @@ pub enum Entry {
         /// Who answered.
         actor: Actor,
     },
+    /// The run's files were stored, so that another host can go on with it.
+    FilesStored {
+        /// Where they are now.
+        place: WorkspacePlace,
+    },
     /// The run ended. Nothing follows.
     Ended {
         /// How.
@@ -202,12 +207,13 @@ impl Entry {
             Self::Parked(_) => "parked",
             Self::Woken { .. } => "woken",
             Self::Answered { .. } => "answered",
+            Self::FilesStored { .. } => "files_stored",
             Self::Ended { .. } => "ended",
         }
     }
 
     /// Every name, for tests that must hit each.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "created",
         "claimed",
         "released",
@@ -222,6 +228,7 @@ impl Entry {
         "parked",
         "woken",
         "answered",
+        "files_stored",
         "ended",
     ];
 }

@@ -297,6 +297,8 @@ impl Run {
             }
             Entry::AttemptStarted { step, attempt } => {
                 self.require_claim().map_err(illegal)?;
+                self.require_idle().map_err(illegal)?;
+                self.require_locks().map_err(illegal)?;
                 self.start_attempt(step, *attempt, at).map_err(illegal)?;
             }
             Entry::AttemptEnded(end) => {
@@ -333,6 +335,7 @@ impl Run {
             Entry::Parked(parked) => {
                 self.require_claim().map_err(illegal)?;
                 self.require_idle().map_err(illegal)?;
+                self.require_reason(&parked.parking).map_err(illegal)?;
                 self.phase = Phase::Waiting {
                     parked: parked.clone(),
                     since: at,
@@ -344,6 +347,10 @@ impl Run {
             }
             Entry::Answered { step, answer, .. } => {
                 self.take_answer(step, *answer, at).map_err(illegal)?;
+            }
+            Entry::FilesStored { place } => {
+                self.require_idle().map_err(illegal)?;
+                self.store_files(place).map_err(illegal)?;
             }
             Entry::Ended { outcome, reason } => {
                 self.require_idle().map_err(illegal)?;
@@ -369,6 +376,30 @@ impl Run {
             Err("an attempt runs".to_owned())
         } else {
             Ok(())
+        }
+    }
+
+    fn require_locks(&self) -> Result<(), String> {
+        match self.missing_lock() {
+            None => Ok(()),
+            Some(lock) => Err(format!("it has no lock `{}`", lock.name)),
+        }
+    }
+
+    /// A run waits only for what its next step, or lock, has to wait for: so
+    /// that no answer or timer brings a step back that is over.
+    fn require_reason(&self, parking: &Parking) -> Result<(), String> {
+        let status = |id: &StepId| Some(&self.steps.iter().find(|step| step.id == *id)?.status);
+        let has_reason = match parking {
+            Parking::Question { step } => matches!(status(step), Some(StepStatus::Asked)),
+            Parking::Retry { step } => matches!(status(step), Some(StepStatus::RetryAt(_))),
+            Parking::Wait { step } => matches!(status(step), Some(StepStatus::WaitUntil(_))),
+            Parking::Lock { lock } => self.missing_lock().is_some_and(|next| next.name == *lock),
+        };
+        if has_reason {
+            Ok(())
+        } else {
+            Err(format!("it has no reason to wait for {parking}"))
         }
     }
 
@@ -521,6 +552,16 @@ impl Run {
             ),
         };
         Ok(())
+    }
+
+    fn store_files(&mut self, place: &WorkspacePlace) -> Result<(), String> {
+        match &self.workspace {
+            Some(before) if before.host == place.host && place.stored.is_some() => {
+                self.workspace = Some(place.clone());
+                Ok(())
+            }
+            _ => Err(format!("host `{}` does not have its files", place.host)),
+        }
     }
 
     /// The step that a person is asked about.

@@ -2,11 +2,10 @@
 //!
 //! Tools write into a workspace as their own user, so everything in it may be
 //! hostile: it is only ever touched beneath an open folder ([`beneath`]). This
-//! module never runs anything and never decides when a workspace is removed.
+//! module never runs anything and never removes a workspace by itself.
 
 mod archive;
 mod beneath;
-
 pub mod retention;
 mod store;
 pub mod upload;

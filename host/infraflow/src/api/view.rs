@@ -175,6 +175,7 @@ fn entry_shown(entry: &Entry) -> String {
         }
         Entry::WaitStarted { step, until } => format!("{name} {step} until {until:.0}"),
         Entry::LockAcquired { lock, .. } => format!("{name} {lock}"),
+        Entry::FilesStored { place } => format!("{name} by {}", place.host),
         Entry::Parked(parked) => format!("{name} for {}", parked.parking),
         Entry::Woken { cause } => format!("{name} by {}", cause.name()),
         Entry::StopRequested { actor, .. } => format!("{name} by {actor}"),

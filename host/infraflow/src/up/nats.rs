@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use infraflow_bus::topology::TopologyConfig;
+use infraflow_bus::topology::{ARTIFACTS, DEAD, EVENTS, LOGS, RUNS, StreamLimit, TopologyConfig};
 use infraflow_bus::{BlobKey, Bus, BusConfig};
 use infraflow_core::id::HostName;
+use infraflow_core::limits::ByteCount;
 use infraflow_tools::watchdog::Watchdog;
 
 use crate::api::client::external_credentials;
@@ -84,15 +85,23 @@ fn topology(config: &Config) -> TopologyConfig {
         NatsConfig::External(external) => external.replicas,
     };
     let retention = &config.retention;
-    let bytes_max = [
-        ("EVENTS", retention.events),
-        ("RUNS", retention.runs),
-        ("LOGS", retention.logs),
-    ]
-    .map(|(stream, bytes)| (stream.to_owned(), bytes.0))
-    .to_vec();
-    TopologyConfig {
-        replicas,
-        bytes_max,
-    }
+    let limit = |stream, bytes: ByteCount, age_max| StreamLimit {
+        stream,
+        bytes_max: bytes.0,
+        age_max,
+    };
+    let limits = vec![
+        limit(EVENTS, retention.events, Some(retention.events_age)),
+        limit(RUNS, retention.runs, None),
+        limit(LOGS, retention.logs, Some(retention.logs_age)),
+        limit(DEAD, retention.dead, Some(retention.dead_age)),
+        // The oldest artifacts go above `retention.artifacts`; until they have
+        // gone new ones still find room.
+        limit(
+            ARTIFACTS,
+            ByteCount(retention.artifacts.0.saturating_mul(2)),
+            None,
+        ),
+    ];
+    TopologyConfig { replicas, limits }
 }

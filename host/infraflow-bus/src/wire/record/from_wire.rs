@@ -65,6 +65,9 @@ fn entry_from_wire(entry: EntryWire) -> Result<Entry, String> {
             attempt,
         },
         EntryWire::AttemptEnded(end) => Entry::AttemptEnded(Box::new(end_from_wire(*end)?)),
+        EntryWire::FilesStored(place) => Entry::FilesStored {
+            place: workspace_from_wire(&place)?,
+        },
         EntryWire::StepSkipped { step } => Entry::StepSkipped {
             step: step_id(&step)?,
         },

@@ -43,6 +43,7 @@ pub(super) enum EntryWire {
         attempt: u32,
     },
     AttemptEnded(Box<AttemptEndedWire>),
+    FilesStored(WorkspaceWire),
     StepSkipped {
         step: String,
     },

@@ -31,6 +31,7 @@ pub(super) fn to_wire(entry: &Entry) -> EntryWire {
             attempt: *attempt,
         },
         Entry::AttemptEnded(end) => EntryWire::AttemptEnded(Box::new(end_to_wire(end))),
+        Entry::FilesStored { place } => EntryWire::FilesStored(workspace_to_wire(place)),
         Entry::StepSkipped { step } => EntryWire::StepSkipped {
             step: step.to_string(),
         },

@@ -44,6 +44,7 @@ names!(told_name, TOLD, Told, {
     Told::Request(Request::Due) => "due",
     Told::Request(Request::Wake { .. }) => "wake",
     Told::Request(Request::Supersede { .. }) => "supersede",
+    Told::Request(Request::FilesStored { .. }) => "files stored",
 });
 
 /// A state, as far as inputs can tell states apart.
@@ -214,6 +215,7 @@ fn rows() -> Vec<(&'static str, Told, Timestamp)> {
             now,
         ),
         ("supersede", Request::Supersede { by }.into(), now),
+        ("files stored", files_stored().into(), now),
     ]
 }
 

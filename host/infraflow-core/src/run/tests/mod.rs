@@ -389,8 +389,21 @@ fn entry_word(entry: &Entry) -> String {
         Entry::Woken { cause } => format!("woken by {}", cause.name()),
         Entry::Answered { step, answer, .. } => format!("answered {step} {}", answer.name()),
         Entry::Ended { outcome, reason } => format!("run {outcome} ({reason})"),
+        Entry::FilesStored { place } => format!("files stored by {}", place.host),
         Entry::Created(_) | Entry::Released { .. } => entry.name().to_owned(),
     }
+}
+
+/// The files of a run, on the host that claims in these tests.
+fn files(stored: bool) -> WorkspacePlace {
+    WorkspacePlace {
+        host: HostName::new("h1").unwrap(),
+        stored: stored.then(|| Digest::of(b"files")),
+    }
+}
+
+fn files_stored() -> Request {
+    Request::FilesStored { place: files(true) }
 }
 
 fn check(run: Run, inputs: Vec<Input>, expected: &Expect) {

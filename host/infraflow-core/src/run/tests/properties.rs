@@ -8,7 +8,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::cells::{missing, shape, shape_name, told_name};
-use super::invariants::check_decision;
+use super::invariants::{check_decision, check_steps};
 use super::random::{Move, moves, random_sample, told};
 use super::*;
 
@@ -125,8 +125,8 @@ proptest! {
         prop_assert_eq!(format!("{once:?}"), format!("{:?}", life.last));
     }
 
-    /// Entries in any order never panic, and one that is refused changes
-    /// nothing.
+    /// Entries in any order never panic, one that is refused changes nothing,
+    /// and no order starts a step again that is over.
     #[test]
     fn entries_out_of_order_are_refused_whole(
         sample in random_sample(),
@@ -137,10 +137,11 @@ proptest! {
         let entries: Vec<Entry> = life.journal.into_iter().flat_map(|(_, entries)| entries).collect();
         let mut run = life.first;
         for index in order.iter().filter(|_| !entries.is_empty()) {
-            let before = format!("{run:?}");
+            let before = run.clone();
             if run.fold(index.get(&entries), at(9)).is_err() {
-                prop_assert_eq!(format!("{run:?}"), before);
+                prop_assert_eq!(format!("{run:?}"), format!("{before:?}"));
             }
+            check_steps(&before, &run)?;
         }
     }
 

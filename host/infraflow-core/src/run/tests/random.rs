@@ -162,6 +162,7 @@ pub(super) fn told(run: &Run, play: &Move) -> Told {
             reason: "lost".into(),
         }
         .into(),
+        13 if pick.is_multiple_of(2) => files_stored().into(),
         _ => attempt_ended(run, pick).into(),
     }
 }
@@ -184,7 +185,12 @@ fn attempt_ended(run: &Run, pick: u8) -> Input {
     Input::AttemptEnded {
         step: running.map_or_else(|| id("a"), |step| step.id.clone()),
         attempt: running.map_or(1, |step| step.attempts),
-        report: report(outcome),
+        report: AttemptReport {
+            workspace: pick
+                .is_multiple_of(3)
+                .then(|| files(pick.is_multiple_of(2))),
+            ..report(outcome)
+        },
         then,
     }
 }

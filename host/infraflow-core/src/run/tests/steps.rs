@@ -172,3 +172,37 @@ fn entries_that_cannot_follow_are_refused_and_change_nothing() {
         assert!(run.fold(&entry, at(2)).is_err(), "{entry:?}");
     }
 }
+
+/// A run does not wait for what is over, and starts nothing beside what runs.
+#[test]
+fn waits_without_a_reason_cannot_follow() {
+    let park = |parking| {
+        Entry::Parked(Parked {
+            parking,
+            until: at(99),
+        })
+    };
+    let run = after(&two_steps(), host(1), 1);
+    let mut beside = run;
+    let started = Entry::AttemptStarted {
+        step: id("b"),
+        attempt: 1,
+    };
+    assert!(beside.fold(&started, at(2)).is_err());
+    let mut idle = after(&run_of(vec![retrying(2)]), host(1), 1);
+    idle = after(&idle, ended("a", 1, FLAKY), 2);
+    for (parking, expected) in [
+        (Parking::Question { step: id("a") }, false),
+        (Parking::Wait { step: id("a") }, false),
+        (Parking::Retry { step: id("b") }, false),
+        (Parking::Lock { lock: lock("db") }, false),
+        (Parking::Retry { step: id("a") }, true),
+    ] {
+        let entry = park(parking);
+        assert_eq!(
+            idle.clone().fold(&entry, at(3)).is_ok(),
+            expected,
+            "{entry:?}"
+        );
+    }
+}

@@ -174,3 +174,38 @@ fn a_run_that_kills_its_hosts_is_poisoned() {
         "claimed 7, ended a#6 (interrupted, again), run failed (poisoned: 5 hosts in a row went away while they worked on it)"
     );
 }
+
+/// A run whose attempt left files on its host alone, and that waits now.
+fn with_files() -> Run {
+    let run = run_of(vec![step("a", "command@1"), wait_for("nap", 60)]);
+    let run = after(&run, host(1), 1);
+    let end = Input::AttemptEnded {
+        step: id("a"),
+        attempt: 1,
+        report: AttemptReport {
+            workspace: Some(files(false)),
+            ..report(OK)
+        },
+        then: Then::GoOn,
+    };
+    after(&run, end, 2)
+}
+
+#[test]
+fn files_that_only_one_host_has_pin_the_run_to_it() {
+    let run = with_files();
+    assert_eq!(run.pinned_to().map(HostName::as_str), Some("h1"));
+    let stored = run.request(files_stored(), at(3)).unwrap();
+    assert_eq!(written(&stored), "files stored by h1");
+    let next = stored.next;
+    assert_eq!(next.pinned_to(), None);
+    assert_eq!(next.workspace(), Some(&files(true)));
+    assert!(matches!(next.phase(), Phase::Waiting { .. }), "it waits on");
+    assert_eq!(
+        next.request(files_stored(), at(4)).unwrap_err(),
+        Refusal::NotPinned
+    );
+    let woken = after(&next, Request::Due, 70);
+    let claimed = woken.decide(host(2), at(71)).unwrap();
+    assert_eq!(claimed.next.workspace(), Some(&files(true)));
+}

@@ -156,6 +156,12 @@ pub(super) fn entries_of_version_1() -> Vec<Entry> {
             step: step(),
             attempt: 1,
         },
+        Entry::FilesStored {
+            place: WorkspacePlace {
+                host: HostName::new("h1").unwrap(),
+                stored: Some(Digest::of(b"files")),
+            },
+        },
         Entry::StepSkipped { step: step() },
         Entry::StepUnstartable {
             step: step(),
