@@ -224,9 +224,7 @@ impl Bus {
                 Ok(Looked::Done) => return Ok(()),
                 Ok(Looked::Raced) => {}
                 // A look takes a while, in which another host may create them.
-                Err(TopologyError::Incomplete { missing })
-                    if missed.as_ref() != Some(&missing) =>
-                {
+                Err(TopologyError::Incomplete { missing }) if missed.as_ref() != Some(&missing) => {
                     missed = Some(missing);
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
