@@ -173,17 +173,13 @@ impl Play<'_> {
     }
 
     /// Kills the host that has the run; the gates are of those that may take it
-    /// over.
+    /// over, its next life too.
     fn hand_over(&mut self) {
         let holder = self.until_known();
-        self.arm(0..self.scenario.hosts);
         let member = self.cluster.member(holder);
-        member.disarm();
         member.host.kill();
         member.host.nothing_is_left();
-        if self.scenario.hosts == 1 {
-            self.arm(holder..holder + 1);
-        }
+        self.arm(0..self.scenario.hosts);
         let delay = match self.scenario.hosts == 1 || self.random.coin() {
             true => Duration::ZERO,
             false => LEASE * 3,
