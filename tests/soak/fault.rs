@@ -32,11 +32,11 @@ pub(crate) fn strike(play: &mut Play<'_>, fault: Fault, victim: usize) -> Result
             pause_for(play.random.millis(0..=300));
         }
         Fault::ClockForward => {
-            let seconds = play.random.pick(&[7, 90, 3_000]).copied().unwrap_or(90);
+            let seconds = clock_step(play);
             play.cluster.member(victim).set_clock(seconds);
         }
         Fault::ClockBack => {
-            let seconds = play.random.pick(&[7, 90, 3_600]).copied().unwrap_or(90);
+            let seconds = clock_step(play);
             play.cluster.member(victim).set_clock(-seconds);
         }
     }
@@ -56,13 +56,22 @@ fn kill(play: &mut Play<'_>, victim: usize) {
     play.comes_back_after(victim, delay);
 }
 
-/// Past its lease; alone, any time.
+/// By how many seconds a clock steps.
+fn clock_step(play: &mut Play<'_>) -> i64 {
+    let steps: &[i64] = match play.waits_for_a_time() {
+        true => &[2, 7, 15],
+        false => &[7, 90, 3_000],
+    };
+    play.random.pick(steps).copied().unwrap_or(7)
+}
+
+/// Past its lease, so long that others have found that; alone, any time.
 fn stop(play: &mut Play<'_>, victim: usize) {
-    let longest = LEASE + LEASE * 3 / 4;
     let time = if play.cluster.members.len() == 1 {
         play.random.millis(100..=millis(LEASE))
     } else {
-        play.random.millis(millis(LEASE) + 500..=millis(longest))
+        play.random
+            .millis(millis(LEASE) + 500..=millis(LEASE * 5 / 2))
     };
     let member = play.cluster.member(victim);
     member.host.signal(Signal::STOP);

@@ -6,6 +6,7 @@
 //! soak --short            one scenario a fault, side by side
 //! soak --seed S           that scenario again
 //! soak --cell C           one of that cell, for example kill:before:created
+//!      --workload W --hosts N   only such, where the cell has them
 //! soak --workers N        how many scenarios run side by side
 //! soak --keep-going       does not end at the first violation
 //! ```

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::scenario::{Scenario, cells};
+use crate::workload::Workload;
 
 /// Scenarios that run side by side: they mostly wait.
 const WORKERS: usize = 4;
@@ -20,6 +21,24 @@ pub(crate) enum What {
     Cell(usize),
 }
 
+/// Which scenarios of a cell are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The name of the workload; unset: any.
+    workload: Option<String>,
+    /// How many hosts; unset: any number.
+    hosts: Option<usize>,
+}
+
+impl Wanted {
+    /// Whether a scenario is one of them.
+    pub(crate) fn includes(&self, scenario: &Scenario) -> bool {
+        let is_workload = |name: &String| name == scenario.workload.name();
+        let is_hosts = |hosts: usize| hosts == scenario.hosts;
+        self.workload.as_ref().is_none_or(is_workload) && self.hosts.is_none_or(is_hosts)
+    }
+}
+
 /// The options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -27,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) what: What,
     /// How many side by side.
     pub(crate) workers: usize,
+    /// Which scenarios of each cell.
+    pub(crate) wanted: Wanted,
     /// Whether it goes on after a violation.
     pub(crate) keeps_going: bool,
 }
@@ -39,6 +60,7 @@ impl Options {
         let mut options = Self {
             what: What::Long(Duration::from_secs(600)),
             workers: WORKERS,
+            wanted: Wanted::default(),
             keeps_going: false,
         };
         while let Some(name) = arguments.next() {
@@ -65,6 +87,11 @@ impl Options {
                 "--minutes" => options.what = What::Long(Duration::from_secs(number()? * 60)),
                 "--seed" => options.what = What::Seed(number()?),
                 "--cell" => options.what = What::Cell(cell(&value)?),
+                "--workload" => {
+                    let known = Workload::ALL.iter().any(|one| one.name() == value);
+                    options.wanted.workload = Some(value.clone()).filter(|_| known);
+                }
+                "--hosts" => options.wanted.hosts = usize::try_from(number()?).ok(),
                 "--workers" => {
                     options.workers = usize::try_from(number()?).unwrap_or(WORKERS).max(1);
                 }

@@ -5,7 +5,7 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use infraflow_tests::cluster::Cluster;
+use infraflow_tests::cluster::{Cluster, Member};
 use infraflow_tests::disk::SmallDisk;
 use infraflow_tests::history::Journal;
 use infraflow_tests::wait::pause;
@@ -40,11 +40,16 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The longest wait for an answer of the program.
 const CALL_TIME: Duration = Duration::from_secs(8);
 
-const CONFIG: &str = "\
-commands:
-  sh: { program: /bin/sh, network: true }
-shutdown_grace: 200ms
-";
+/// The hosts' configuration.
+fn config(scenario: &Scenario) -> String {
+    let hosts = match scenario.is_sole {
+        true => "sole_host: true".to_owned(),
+        false => format!("lease: {}s", LEASE.as_secs()),
+    };
+    format!(
+        "commands:\n  sh: {{ program: /bin/sh, network: true }}\nshutdown_grace: 200ms\n{hosts}\n"
+    )
+}
 
 /// What became of a scenario that violated nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +66,7 @@ pub(crate) fn cluster(scenario: &Scenario) -> Cluster {
         Fault::DiskFull => SmallDisk::mount(),
         _ => None,
     };
-    let cluster = Cluster::new(scenario.hosts, CONFIG, disk);
+    let cluster = Cluster::new(scenario.hosts, &config(scenario), disk);
     let text = scenario
         .workload
         .workflow(&cluster.counter, scenario.on_interrupt);
@@ -141,28 +146,66 @@ impl Play<'_> {
     // ---- the beginning ---------------------------------------------------------------
 
     fn begin(&mut self) {
-        let hosts = self.scenario.hosts;
-        if !self.scenario.workload.begins_elsewhere() {
-            self.arm(0..hosts);
-            self.cluster.start(0..hosts);
-            self.publish();
-            return;
+        let all = 0..self.scenario.hosts;
+        match self.scenario.workload {
+            Workload::Takeover | Workload::Ask => {
+                self.cluster.start(all.clone());
+                self.publish();
+                self.until_the_step_waits();
+                self.hand_over();
+            }
+            Workload::Beside => {
+                self.cluster.start(all.clone());
+                self.cluster.publish(NAME, "e1");
+                self.until_the_step_waits();
+                let holder = self.until_known();
+                self.arm(holder..holder + 1);
+                for event in self.scenario.event_ids().iter().skip(1) {
+                    self.cluster.publish(NAME, event);
+                }
+            }
+            _ => {
+                self.arm(all.clone());
+                self.cluster.start(all);
+                self.publish();
+            }
         }
-        self.cluster.start(0..1);
-        self.publish();
+    }
+
+    /// Kills the host that has the run; the gates are of those that may take it
+    /// over, its next life too.
+    fn hand_over(&mut self) {
+        let holder = self.until_known();
+        let member = self.cluster.member(holder);
+        member.host.kill();
+        member.host.nothing_is_left();
+        self.arm(0..self.scenario.hosts);
+        let delay = match self.scenario.hosts == 1 || self.random.coin() {
+            true => Duration::ZERO,
+            false => LEASE * 3,
+        };
+        self.comes_back_after(holder, delay);
+    }
+
+    /// The same, once its claim has been read.
+    fn until_known(&mut self) -> usize {
+        infraflow_tests::wait::wait_for("the claim of the first run", || self.holder())
+    }
+
+    /// The host that has the first run.
+    fn holder(&mut self) -> Option<usize> {
+        let journals = self.cluster.history().journals();
+        let name = journals.first()?.claimed_by()?.to_owned();
+        let is_it = |member: &Member| member.name == name && member.host.is_up();
+        self.cluster.members.iter().position(is_it)
+    }
+
+    fn until_the_step_waits(&self) {
         let counter = self.cluster.counter.clone();
         infraflow_tests::wait::wait_for("the first host to run the step", || {
             let has_begun = counter.in_order().iter().any(|path| is_open(path));
             has_begun.then_some(())
         });
-        self.arm(1..hosts);
-        self.cluster.start(1..hosts);
-        self.cluster.member(0).host.kill();
-        self.cluster.member(0).host.nothing_is_left();
-        if hosts == 1 || self.random.coin() {
-            self.arm(0..1);
-            self.cluster.start(0..1);
-        }
     }
 
     fn arm(&mut self, members: std::ops::Range<usize>) {
@@ -170,6 +213,11 @@ impl Play<'_> {
         for index in members {
             self.cluster.member(index).arm(&point);
         }
+    }
+
+    /// Whether its runs wait for a time.
+    pub(crate) fn waits_for_a_time(&self) -> bool {
+        self.scenario.workload.waits_for_a_time()
     }
 
     /// Publishes the events, for the first time or again.
@@ -286,14 +334,20 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Starts a host again that has ended or is about to, without a gate.
+    /// Starts a host again that has ended or is about to, without a gate once the
+    /// fault has struck.
     fn bring_back(&mut self, index: usize) {
+        // A call is a process of the host's folder, too.
+        self.call = None;
+        let is_hit = self.is_hit;
         let member = self.cluster.member(index);
         if member.host.is_up() {
             member.host.wait_until_gone();
         }
         member.host.nothing_is_left();
-        member.disarm();
+        if is_hit {
+            member.disarm();
+        }
         self.cluster.start(index..index + 1);
     }
 
@@ -337,15 +391,15 @@ impl Play<'_> {
             Workload::Cancel if self.waiting_since.is_some() && !journal.has("stop_requested") => {
                 self.call(&["runs", "cancel", &run]);
             }
+            Workload::WaitCancel if journal.has("parked") && !journal.has("stop_requested") => {
+                self.call(&["runs", "cancel", &run]);
+            }
             Workload::Ask if journal.last() == "parked" => {
                 self.call(&["runs", "resume", &run, "--answer", "done"]);
             }
             Workload::Release if self.waiting_since.is_some() && self.calls == 0 => {
                 self.calls = 1;
-                let holder = self.cluster.members.iter().position(|member| {
-                    Some(member.name) == journal.claimed_by() && member.host.is_up()
-                });
-                if let Some(index) = holder {
+                if let Some(index) = self.holder() {
                     self.tell_to_end(index);
                 }
             }

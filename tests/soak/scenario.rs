@@ -6,8 +6,8 @@ use std::fmt;
 use crate::random::Random;
 use crate::workload::Workload;
 
-/// How many hosts there may be.
-const HOSTS: [usize; 1] = [1];
+/// How many hosts there may be, as often as they are named.
+const HOSTS: [usize; 4] = [1, 2, 2, 3];
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,6 +115,8 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     /// How many hosts.
     pub(crate) hosts: usize,
+    /// Whether the one host is alone for certain, and has no lease.
+    pub(crate) is_sole: bool,
     /// What they do.
     pub(crate) workload: Workload,
     /// Which fault strikes, and where.
@@ -139,17 +141,23 @@ impl Scenario {
         let hosts = random.pick(&HOSTS).copied().unwrap_or(1);
         let events = match workload {
             Workload::Short | Workload::Retry => random.within(1..=3),
+            Workload::Lock => random.within(2..=4),
+            // So many that one of them comes to the host of the first.
+            Workload::Beside => 5,
             _ => 1,
         };
         // Only where there is more than one for certain.
         let nth = match (workload, cell.boundary.entry) {
             (Workload::Short, "attempt_started" | "attempt_ended") => random.within(1..=3),
             (Workload::Retry, "attempt_started" | "attempt_ended") => random.within(1..=4),
+            (Workload::Later, "attempt_started") if hosts == 1 => random.within(1..=4),
+            (Workload::Lock, "lock_acquired") => random.within(1..=2),
             _ => 1,
         };
         Self {
             seed,
             hosts,
+            is_sole: hosts == 1 && random.coin(),
             workload,
             cell,
             nth,
@@ -171,6 +179,16 @@ impl Scenario {
     /// The point of the gate.
     pub(crate) fn point(&self) -> String {
         format!("{}:{}", self.cell.boundary, self.nth)
+    }
+
+    /// Its hosts, for people.
+    pub(crate) fn who(&self) -> &'static str {
+        match (self.hosts, self.is_sole) {
+            (1, true) => "a sole host",
+            (1, false) => "1 host",
+            (2, _) => "2 hosts",
+            _ => "3 hosts",
+        }
     }
 
     /// The ids of its events.
@@ -200,7 +218,7 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "seed {}: {} at {}, {} of {} on {} host(s)",
+            "seed {}: {} at {}, {} of {} on {}",
             self.seed,
             self.cell.fault.name(),
             self.point(),
@@ -209,7 +227,7 @@ impl fmt::Display for Scenario {
                 events => format!("{events} events"),
             },
             self.workload.name(),
-            self.hosts
+            self.who()
         )
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use infraflow_tests::cluster::Cluster;
 
 use crate::judge::Violation;
-use crate::options::{Options, What};
+use crate::options::{Options, Wanted, What};
 use crate::play::{self, Played};
 use crate::random::Random;
 use crate::say;
@@ -18,6 +18,9 @@ use crate::table::Table;
 
 /// How often a cell is tried again whose gate nobody came to.
 const TRIES: u32 = 6;
+
+/// How often a seed is drawn until its scenario is a wanted one.
+const DRAWS: u32 = 1_000;
 
 /// Lines of a host's log that are shown after a violation.
 const LOG_LINES: usize = 60;
@@ -44,6 +47,7 @@ struct Work {
     played: u64,
     missed: u64,
     failed: Vec<u64>,
+    wanted: Wanted,
     keeps_going: bool,
 }
 
@@ -57,7 +61,19 @@ impl Work {
             self.fill();
         }
         let (cell, attempt) = self.queue.pop_front()?;
-        Some((Scenario::seed_in(cell, &mut self.random), attempt))
+        Some((self.seed_in(cell), attempt))
+    }
+
+    /// A seed of a cell, of a wanted scenario where there is one.
+    fn seed_in(&mut self, cell: usize) -> u64 {
+        let mut seed = Scenario::seed_in(cell, &mut self.random);
+        for _ in 0..DRAWS {
+            if self.wanted.includes(&Scenario::of(seed)) {
+                break;
+            }
+            seed = Scenario::seed_in(cell, &mut self.random);
+        }
+        seed
     }
 
     /// Every cell, in another order each time.
@@ -71,8 +87,7 @@ impl Work {
         self.played += 1;
         match result {
             Ok(Played::Hit) => {
-                self.table
-                    .count(scenario.cell, scenario.hosts, scenario.workload.name());
+                self.table.count(scenario);
             }
             Ok(Played::Missed) => {
                 self.missed += 1;
@@ -104,6 +119,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         played: 0,
         missed: 0,
         failed: vec![],
+        wanted: options.wanted.clone(),
         keeps_going: options.keeps_going,
     };
     match &options.what {
@@ -200,6 +216,9 @@ fn tell(scenario: &Scenario, violation: &Violation, cluster: &mut Cluster) {
             text.push_str(&format!("  {hit}\n"));
         }
     }
+    for line in lines(cluster) {
+        text.push_str(&format!("  {line}\n"));
+    }
     for member in &cluster.members {
         for (life, log) in member.host.logs().iter().enumerate() {
             text.push_str(&format!("--- host {}, life {}\n", member.name, life + 1));
@@ -209,6 +228,21 @@ fn tell(scenario: &Scenario, violation: &Violation, cluster: &mut Cluster) {
     text.push_str("--- server\n");
     text.push_str(&tail(&cluster.server.log()));
     say(&text);
+}
+
+/// The log lines of the runs, where a host is left to ask.
+fn lines(cluster: &mut Cluster) -> Vec<String> {
+    let journals = cluster.history().journals();
+    let Some(member) = cluster.members.iter().find(|m| m.host.is_up()) else {
+        return vec![];
+    };
+    let mut lines = Vec::new();
+    for journal in journals {
+        let output = member.host.cli(&["logs", &journal.run.to_string()]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        lines.extend(text.lines().take(LOG_LINES).map(str::to_owned));
+    }
+    lines
 }
 
 fn tail(log: &str) -> String {

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::scenario::{Boundary, Cell, Fault, boundaries, cells};
+use crate::scenario::{Boundary, Cell, Fault, Scenario, boundaries, cells};
 
 /// The counts.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     hits: BTreeMap<Cell, u64>,
-    by_kind: BTreeMap<String, u64>,
+    by_kind: BTreeMap<&'static str, u64>,
 }
 
 impl Table {
     /// Counts a scenario whose fault struck.
-    pub(crate) fn count(&mut self, cell: Cell, hosts: usize, workload: &str) {
-        *self.hits.entry(cell).or_default() += 1;
-        *self.by_kind.entry(format!("{hosts} host(s)")).or_default() += 1;
-        *self.by_kind.entry(workload.to_owned()).or_default() += 1;
+    pub(crate) fn count(&mut self, scenario: &Scenario) {
+        *self.hits.entry(scenario.cell).or_default() += 1;
+        for kind in [scenario.who(), scenario.workload.name()] {
+            *self.by_kind.entry(kind).or_default() += 1;
+        }
     }
 
     /// How often a fault struck in a cell.

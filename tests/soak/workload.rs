@@ -21,11 +21,22 @@ pub(crate) enum Workload {
     Takeover,
     /// The same with a step that asks a person then.
     Ask,
+    /// A run begins on one host and its step waits; more events come, and one of
+    /// their runs meets the fault beside it.
+    Beside,
+    /// A step that fails and is tried again after so long that the run is parked.
+    Later,
+    /// A step that only waits, so long that the run is parked.
+    Wait,
+    /// The same, until somebody cancels the run.
+    WaitCancel,
+    /// Runs that need the same two locks.
+    Lock,
 }
 
 impl Workload {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Short,
         Self::Retry,
         Self::Unstartable,
@@ -33,6 +44,11 @@ impl Workload {
         Self::Release,
         Self::Takeover,
         Self::Ask,
+        Self::Beside,
+        Self::Later,
+        Self::Wait,
+        Self::WaitCancel,
+        Self::Lock,
     ];
 
     /// Its name.
@@ -45,6 +61,11 @@ impl Workload {
             Self::Release => "release",
             Self::Takeover => "takeover",
             Self::Ask => "ask",
+            Self::Beside => "beside",
+            Self::Later => "later",
+            Self::Wait => "wait",
+            Self::WaitCancel => "wait-cancel",
+            Self::Lock => "lock",
         }
     }
 
@@ -65,13 +86,18 @@ impl Workload {
             Self::Release => &["created", "attempt_started", "released"],
             Self::Takeover => &["claimed", "attempt_started", "attempt_ended", "ended"],
             Self::Ask => &["claimed", "attempt_ended", "parked", "answered", "ended"],
+            Self::Beside => &["created", "attempt_started", "attempt_ended"],
+            Self::Later => &["parked", "woken", "attempt_started", "ended"],
+            Self::Wait => &["wait_started", "parked", "woken", "wait_ended", "ended"],
+            Self::WaitCancel => &["parked", "stop_requested", "ended"],
+            Self::Lock => &["lock_acquired", "parked", "woken", "claimed", "ended"],
         }
     }
 
-    /// Whether its run begins on one host, which is killed before the gates are
-    /// set.
-    pub(crate) fn begins_elsewhere(self) -> bool {
-        matches!(self, Self::Takeover | Self::Ask)
+    /// Whether a run is parked until a time: clocks may not be wrong for longer
+    /// than one waits for that.
+    pub(crate) fn waits_for_a_time(self) -> bool {
+        matches!(self, Self::Later | Self::Wait | Self::WaitCancel)
     }
 
     /// Its workflow. `on_interrupt` is that of the steps whose end the workload
@@ -93,11 +119,27 @@ impl Workload {
             ],
             Self::Retry => vec![
                 steps.effect("one"),
-                steps.flaky("two"),
+                steps.flaky("two", "700ms"),
                 steps.effect("three"),
             ],
+            Self::Later => vec![
+                steps.effect("one"),
+                steps.flaky("two", "6s"),
+                steps.effect("three"),
+            ],
+            Self::Wait => vec![
+                steps.effect("one"),
+                wait("two", WAIT),
+                steps.effect("three"),
+            ],
+            Self::WaitCancel => vec![
+                steps.effect("one"),
+                wait("two", "90s"),
+                steps.effect("three"),
+            ],
+            Self::Lock => vec![steps.effect("one"), steps.effect("two")],
             Self::Unstartable => vec![steps.effect("one"), steps.unstartable("two")],
-            Self::Cancel | Self::Release | Self::Takeover => vec![
+            Self::Cancel | Self::Release | Self::Takeover | Self::Beside => vec![
                 steps.effect("one"),
                 steps.waiting("two", "retry"),
                 steps.effect("three"),
@@ -108,16 +150,27 @@ impl Workload {
                 steps.effect("three"),
             ],
         };
-        workflow(&steps)
+        let more = match self {
+            Self::Lock => "lock: [south, north]\n",
+            _ => "",
+        };
+        workflow(&steps, more)
     }
 }
 
 /// The name of the workflow, and the type of its events without `soak.`.
 pub(crate) const NAME: &str = "work";
 
-fn workflow(steps: &[String]) -> String {
+/// How long the step of [`Workload::Wait`] waits: long enough to be parked.
+pub(crate) const WAIT: &str = "6s";
+
+fn wait(id: &str, time: &str) -> String {
+    format!("id: {id}\nwait: {{ for: {time} }}\n")
+}
+
+fn workflow(steps: &[String], more: &str) -> String {
     let mut text = format!(
-        "infraflow: v1\nname: {NAME}\non: {{ event: {{ type: soak.{NAME} }} }}\nstages:\n  - name: main\n    steps:\n"
+        "infraflow: v1\nname: {NAME}\non: {{ event: {{ type: soak.{NAME} }} }}\n{more}stages:\n  - name: main\n    steps:\n"
     );
     for step in steps {
         for (index, line) in step.trim_end().lines().enumerate() {
@@ -157,13 +210,15 @@ impl Steps {
     }
 
     /// A step with an effect that fails the first time.
-    fn flaky(&self, id: &str) -> String {
+    fn flaky(&self, id: &str, delay: &str) -> String {
         let script = format!(
             "get effect {id}/; curl -fsS -m 5 -o /dev/null \"{}once/{{{{ event.id }}}}\"",
             self.base
         );
-        let retry = "retry: { attempts: 3, delay: 700ms, on: [failed] }\non_interrupt: retry\n";
-        self.script(id, &script, retry)
+        let retry = format!(
+            "retry: {{ attempts: 3, delay: {delay}, on: [failed] }}\non_interrupt: retry\n"
+        );
+        self.script(id, &script, &retry)
     }
 
     fn skipped(&self, id: &str) -> String {

@@ -33,7 +33,7 @@ impl Member {
     fn new(name: &'static str, target: u16, config: &str) -> Self {
         let proxy = Proxy::start(target);
         let text = format!("{config}nats: {{ url: \"{}\" }}\n", proxy.url());
-        let mut host = Host::new(&text).with_program(faulty_program());
+        let mut host = Host::of(faulty_program(), &text);
         host.write("data/host-name", &format!("{name}\n"));
         host.write("data/keys/blobs.key", BLOB_KEY);
         only_for_owner(&host.path("data/keys/blobs.key"));
@@ -42,18 +42,18 @@ impl Member {
         Self { host, proxy, name }
     }
 
-    /// Sets a gate at a point, `<side>:<entry>:<n>`, for the lives that begin
-    /// now.
-    pub fn arm(&mut self, point: &str) {
-        let log = self.gate_log().display().to_string();
-        self.host.set_env("INFRAFLOW_FAULT", point);
-        self.host.set_env("INFRAFLOW_FAULT_LOG", &log);
+    /// Sets a gate at a point, `<side>:<entry>:<n>`, from now on, also for a life
+    /// that has begun.
+    pub fn arm(&self, point: &str) {
+        // Whole or not at all: the host reads it at any time.
+        self.host.write("point.new", point);
+        fs::rename(self.host.path("point.new"), self.host.path("point")).expect("the gate is set");
     }
 
     /// No gate for the lives that begin now.
-    pub fn disarm(&mut self) {
-        self.host.clear_env();
-        set_environment(&mut self.host);
+    pub fn disarm(&self) {
+        // There was none.
+        drop(fs::remove_file(self.host.path("point")));
     }
 
     fn gate_log(&self) -> PathBuf {
@@ -80,8 +80,14 @@ impl Member {
 }
 
 fn set_environment(host: &mut Host) {
-    let clock = host.path("clock").display().to_string();
-    host.set_env("INFRAFLOW_CLOCK_FILE", &clock);
+    for (variable, file) in [
+        ("INFRAFLOW_FAULT", "point"),
+        ("INFRAFLOW_FAULT_LOG", "gate"),
+        ("INFRAFLOW_CLOCK_FILE", "clock"),
+    ] {
+        let path = host.path(file).display().to_string();
+        host.set_env(variable, &path);
+    }
 }
 
 fn only_for_owner(file: &Path) {
@@ -101,7 +107,7 @@ mod components {
     static COMPILED: OnceLock<Vec<(OsString, Vec<u8>)>> = OnceLock::new();
 
     fn compile() -> Vec<(OsString, Vec<u8>)> {
-        let mut host = Host::new("").with_program(faulty_program());
+        let mut host = Host::of(faulty_program(), "");
         host.start();
         host.stop();
         let files = fs::read_dir(host.path("data/cache")).expect("compiled components");

@@ -71,6 +71,14 @@ impl Host {
     /// # Panics
     /// When the folder cannot be made.
     pub fn new(config: &str) -> Self {
+        Self::of(program(), config)
+    }
+
+    /// As [`Host::new`], of another program.
+    ///
+    /// # Panics
+    /// When the folder cannot be made.
+    pub fn of(program: PathBuf, config: &str) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("infraflow-test-")
             .tempdir()
@@ -80,7 +88,7 @@ impl Host {
         fs::set_permissions(folder.path(), open).expect("permissions of the folder");
         let host = Self {
             folder,
-            program: program(),
+            program,
             environment: vec![],
             arguments: vec![],
             up: None,

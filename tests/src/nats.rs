@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use crate::host::command;
@@ -258,26 +259,32 @@ impl Server {
     }
 
     fn start_in(folder: tempfile::TempDir, store: PathBuf, sync: &'static str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         let child = spawn_server(folder.path(), &store, port, sync);
-        let server = Self {
+        let mut server = Self {
             sync,
             child,
             folder,
             store,
             port,
         };
-        server.wait_until_it_answers();
+        while !server.is_ready() {
+            // Somebody else has taken the port in between.
+            server.port = free_port();
+            server.child = spawn_server(server.folder.path(), &server.store, server.port, sync);
+        }
         server
     }
 
-    fn wait_until_it_answers(&self) {
-        wait_for("the NATS server to answer", || {
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
-        });
+    /// Waits until it says that it is ready; `false` when it has ended instead.
+    /// An answer on its port might be another server's.
+    fn is_ready(&mut self) -> bool {
+        wait_for("the NATS server to be ready", || {
+            if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+                return Some(false);
+            }
+            self.log().contains("Server is ready").then_some(true)
+        })
     }
 
     /// Its address.
@@ -310,9 +317,12 @@ impl Server {
     }
 
     /// Starts it again on the same port and store.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub fn restart(&mut self) {
         self.child = spawn_server(self.folder.path(), &self.store, self.port, self.sync);
-        self.wait_until_it_answers();
+        assert!(self.is_ready(), "the server starts again: {}", self.log());
     }
 }
 
@@ -321,6 +331,20 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A port that nobody listens on, and that no outgoing connection gets: so it is
+/// still free when a server starts there again.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 12_000).unwrap_or(0);
+    wait_for("a free port", || {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (first + next % 12_000) % 12_000;
+        TcpListener::bind(("127.0.0.1", port))
+            .is_ok()
+            .then_some(port)
+    })
 }
 
 fn spawn_server(folder: &Path, store: &Path, port: u16, sync: &str) -> Child {

@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use infraflow_core::id::{Digest, WorkflowName};
 use infraflow_core::ports::{BoxFuture, StoreError, StoredWorkflow, WorkflowStore};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::connect::Bus;
 use crate::task::{Task, spawn};
@@ -30,7 +30,8 @@ struct CurrentV1 {
 /// The store of workflows.
 pub struct WorkflowBucket {
     bus: Bus,
-    changes: watch::Receiver<u64>,
+    /// Its own mark of what was seen: a change during a look is seen after it.
+    changes: Mutex<watch::Receiver<u64>>,
     _task: Task,
 }
 
@@ -53,7 +54,7 @@ impl WorkflowBucket {
         let task = spawn(watch_forever(bus.clone(), sender));
         Self {
             bus,
-            changes,
+            changes: Mutex::new(changes),
             _task: task,
         }
     }
@@ -163,14 +164,14 @@ async fn watch_forever(bus: Bus, sender: watch::Sender<u64>) {
         }
         tokio::time::sleep(RESTART_DELAY).await;
         bus.connected().await;
-        // What changed in between is found by looking.
-        sender.send_modify(|count| *count += 1);
     }
 }
 
 async fn watch_once(bus: &Bus, sender: &watch::Sender<u64>) -> Result<(), StoreError> {
     let bucket = bucket(bus).await?;
     let mut changes = bucket.watch("name.>").await.map_err(failed)?;
+    // What changed before is found by looking.
+    sender.send_modify(|count| *count += 1);
     while let Some(change) = changes.next().await {
         change.map_err(failed)?;
         sender.send_modify(|count| *count += 1);
@@ -205,10 +206,8 @@ impl WorkflowStore for WorkflowBucket {
     }
 
     fn changed(&self) -> BoxFuture<'_, ()> {
-        let mut changes = self.changes.clone();
-        changes.mark_unchanged();
         Box::pin(async move {
-            if changes.changed().await.is_err() {
+            if self.changes.lock().await.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         })

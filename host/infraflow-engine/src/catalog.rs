@@ -20,6 +20,8 @@ pub struct Catalog {
     store: Arc<dyn WorkflowStore>,
     parse: Arc<Parse>,
     current: ArcSwap<Current>,
+    /// One at a time: an older list must not replace a newer one.
+    refreshing: tokio::sync::Mutex<()>,
     versions: Mutex<HashMap<Digest, Arc<Workflow>>>,
 }
 
@@ -59,6 +61,7 @@ impl Catalog {
             store,
             parse,
             current: ArcSwap::from_pointee(Current::default()),
+            refreshing: tokio::sync::Mutex::new(()),
             versions: Mutex::new(HashMap::new()),
         }
     }
@@ -73,6 +76,7 @@ impl Catalog {
     /// # Errors
     /// When the store does not answer; the workflows stay as they are.
     pub async fn refresh(&self) -> Result<(), StoreError> {
+        let _alone = self.refreshing.lock().await;
         let mut entries = Vec::new();
         let mut workflows = Vec::new();
         for stored in self.store.list().await? {

@@ -4,7 +4,8 @@
 //! A point is `before:<entry>:<n>` or `after:<entry>:<n>`: the n-th record of
 //! this process that holds such an entry; `infraflow-core` lists the entries.
 //! `INFRAFLOW_KILL` names the point at which the process kills itself.
-//! `INFRAFLOW_FAULT` names a gate: the append waits there until somebody makes
+//! `INFRAFLOW_FAULT` names a file that holds the point of a gate, or will: then
+//! records count from that moment on. The append waits there until somebody makes
 //! the file `<log>.go`, so that any fault can be brought about exactly between
 //! two records, while everything else goes on. The point that was reached is
 //! appended to the file that `INFRAFLOW_KILL_LOG` or `INFRAFLOW_FAULT_LOG` names,
@@ -16,6 +17,7 @@
 use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,10 +60,9 @@ impl fmt::Display for Point {
 }
 
 impl Point {
-    /// The point that a variable names.
-    fn from_environment(act: Act, point: &str, log: &str) -> Option<Self> {
-        let text = std::env::var(point).ok()?;
-        let mut parts = text.split(':').map(str::to_owned);
+    /// The point that a text names; the variable `log` names the file for notes.
+    fn parse(act: Act, text: &str, log: &str) -> Option<Self> {
+        let mut parts = text.trim().split(':').map(str::to_owned);
         Some(Self {
             act,
             side: parts.next()?,
@@ -129,18 +130,31 @@ fn die() -> ! {
 /// Journals with faults before and after appends.
 pub(crate) struct FaultyJournals {
     inner: JournalStore,
-    points: Vec<Point>,
+    kill: Option<Point>,
+    gate: OnceLock<Point>,
 }
 
 impl FaultyJournals {
     /// Journals with the faults that the environment asks for.
     pub(crate) fn new(inner: JournalStore) -> Self {
-        let kill = Point::from_environment(Act::Kill, "INFRAFLOW_KILL", "INFRAFLOW_KILL_LOG");
-        let gate = Point::from_environment(Act::Wait, "INFRAFLOW_FAULT", "INFRAFLOW_FAULT_LOG");
+        let kill = std::env::var("INFRAFLOW_KILL").ok();
         Self {
             inner,
-            points: kill.into_iter().chain(gate).collect(),
+            kill: kill.and_then(|text| Point::parse(Act::Kill, &text, "INFRAFLOW_KILL_LOG")),
+            gate: OnceLock::new(),
         }
+    }
+
+    /// The gate, once its file is there.
+    fn gate(&self) -> Option<&Point> {
+        if self.gate.get().is_none() {
+            let file = std::env::var_os("INFRAFLOW_FAULT")?;
+            let text = std::fs::read_to_string(file).ok()?;
+            let gate = Point::parse(Act::Wait, &text, "INFRAFLOW_FAULT_LOG")?;
+            // Somebody else was quicker, with the same.
+            drop(self.gate.set(gate));
+        }
+        self.gate.get()
     }
 }
 
@@ -151,11 +165,8 @@ impl Journals for FaultyJournals {
         after: Sequence,
     ) -> BoxFuture<'a, Result<Sequence, AppendError>> {
         Box::pin(async move {
-            let due: Vec<&Point> = self
-                .points
-                .iter()
-                .filter(|point| point.is_due(record))
-                .collect();
+            let points = [self.kill.as_ref(), self.gate()].into_iter().flatten();
+            let due: Vec<&Point> = points.filter(|point| point.is_due(record)).collect();
             for point in due.iter().filter(|point| point.side == "before") {
                 point.happen().await;
             }

@@ -77,6 +77,9 @@ const SERVER_MIN: (i64, i64) = (2, 14);
 /// it at the same time.
 const LOOKS_MAX: usize = 10;
 
+/// The pause before another look for streams that were missing.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// What an operator may change of the topology.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopologyConfig {
@@ -215,9 +218,17 @@ impl Bus {
                 found: self.server_version(),
             });
         }
+        let mut missed: Option<Vec<String>> = None;
         for _ in 0..LOOKS_MAX {
-            if let Looked::Done = self.look_at_topology(config).await? {
-                return Ok(());
+            match self.look_at_topology(config).await {
+                Ok(Looked::Done) => return Ok(()),
+                Ok(Looked::Raced) => {}
+                // A look takes a while, in which another host may create them.
+                Err(TopologyError::Incomplete { missing }) if missed.as_ref() != Some(&missing) => {
+                    missed = Some(missing);
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(TopologyError::Api {
