@@ -3,12 +3,14 @@
 //! the same server, with the same sizes.
 //!
 //! Figures are printed and never asserted; what is asserted is that every event
-//! made its run. `--output json` prints a document.
+//! made its run. `--output json` prints a document, `sizes` takes the figures of
+//! many runs only.
 
 #![expect(clippy::indexing_slicing, reason = "figures in a JSON document")]
 
 mod machine;
 mod ours;
+mod sizes;
 mod theirs;
 
 use serde_json::{Value, json};
@@ -32,7 +34,12 @@ fn main() {
         .build()
         .expect("a runtime");
     let mut report = json!({ "machine": machine::describe(), "start": ours::start() });
+    eprint("many runs ...");
+    report["sizes"] = sizes::figures(&runtime);
     for sync in ["2m", "always"] {
+        if std::env::args().any(|argument| argument == "sizes") {
+            break;
+        }
         eprint(&format!("sync_interval {sync}: bare ..."));
         let bare = runtime.block_on(theirs::figures(sync));
         eprint(&format!("sync_interval {sync}: ours ..."));
@@ -61,6 +68,10 @@ fn text(report: &Value) -> String {
     let mut text = format!("{}\n\n", report["machine"].as_str().unwrap_or_default());
     for (name, value) in report["start"].as_object().into_iter().flatten() {
         text.push_str(&format!("{name:<34} {}\n", plain(value)));
+    }
+    text.push('\n');
+    for (name, value) in report["sizes"].as_object().into_iter().flatten() {
+        text.push_str(&format!("{name:<38} {}\n", plain(value)));
     }
     for (sync, figures) in report["sync"].as_object().into_iter().flatten() {
         text.push_str(&format!("\nsync_interval {sync}\n"));

@@ -147,9 +147,68 @@ fn promise_04_killed_at_ended() {
     at_ordinary("ended");
 }
 
+/// Kills the host at records of a run that waits for a moment.
+fn at_wait(entry: &str, time: &str) {
+    for side in ["before", "after"] {
+        let mut mortal = Mortal::new(|counter| {
+            vec![
+                call("one", &counter.url("one"), "on_interrupt: retry"),
+                format!("id: nap\nwait: {{ for: {time} }}\n"),
+                call("two", &counter.url("two"), "on_interrupt: retry"),
+            ]
+        });
+        mortal.start_to_die(side, entry);
+        drop(mortal.host.cli(&["trigger", "w"]));
+        mortal.die_and_come_back(side, entry);
+        let run = mortal.only_run();
+        assert_eq!(run["run"]["state"], "succeeded", "{side} {entry}: {run:#}");
+        // An attempt whose end was not written down is made again.
+        for step in ["one", "two"] {
+            let count = mortal.counter.count(step);
+            assert!((1..=2).contains(&count), "{side} {entry}: {step} {count}");
+        }
+    }
+}
+
+#[test]
+fn promise_04_killed_at_wait_started() {
+    at_wait("wait_started", "100ms");
+}
+
+#[test]
+fn promise_04_killed_at_wait_ended() {
+    at_wait("wait_ended", "100ms");
+}
+
+#[test]
+fn promise_04_killed_at_woken() {
+    at_wait("woken", "6s");
+}
+
+#[test]
+fn promise_04_killed_at_lock_acquired() {
+    for side in ["before", "after"] {
+        let counter = Counter::start();
+        let host = Host::new(&format!("{COMMANDS}{CONFIG}")).with_program(faulty_program());
+        let steps = [call("one", &counter.url("one"), "on_interrupt: retry")];
+        let text = manual("w", &steps).replacen("on: manual\n", "on: manual\nlock: one\n", 1);
+        host.workflow("w", &text);
+        let mut mortal = Mortal { host, counter };
+        mortal.start_to_die(side, "lock_acquired");
+        drop(mortal.host.cli(&["trigger", "w"]));
+        mortal.die_and_come_back(side, "lock_acquired");
+        let run = mortal.only_run();
+        assert_eq!(run["run"]["state"], "succeeded", "{side}: {run:#}");
+        // The run that had it is over, and so is its hold.
+        let next = mortal.host.run("w", &[]);
+        assert_eq!(next["run"]["state"], "succeeded", "{side}: {next:#}");
+    }
+}
+
 #[test]
 fn every_entry_has_a_test() {
-    let tests = include_str!("crashes.rs");
+    // What only several hosts write is tested with several hosts.
+    let tests = concat!(include_str!("crashes.rs"), include_str!("hosts.rs"));
     for entry in Entry::NAMES {
         assert!(
             tests.contains(&format!("_killed_at_{entry}() {{")),

@@ -141,6 +141,23 @@ fn promise_04_a_dead_host_is_replaced_within_its_lease() {
     );
 }
 
+#[test]
+fn promise_04_runs_of_living_hosts_are_left_alone() {
+    let mut cluster = cluster(2, "");
+    cluster.workflow("w", &manual("w", &[waiting("wait", "on_interrupt: retry")]));
+    cluster.start(0..1);
+    let run = cluster.member(0).host.trigger("w", &[]);
+    cluster.member(0).host.until_state(&run, "running");
+    // It looks for runs to take up at once, and again when it has seen the other.
+    cluster.start(1..2);
+    acquainted(&mut cluster, 2);
+    pause(Duration::from_secs(4));
+    let_go(&mut cluster, 0, &run);
+    let ended = cluster.member(0).host.ended(&run);
+    assert_eq!(ended["run"]["state"], "succeeded", "{ended:#}");
+    assert_eq!(claims(&ended), ["alpha"], "{ended:#}");
+}
+
 /// A host that stands still past its lease: its tools are dead before another
 /// host goes on, and when it comes back it does nothing.
 #[test]
@@ -444,4 +461,38 @@ fn hosts_that_do_not_belong_together_are_refused() {
     });
     let log = cluster.member(gone).host.log();
     assert!(log.contains("under this host's name"), "{log}");
+}
+
+/// A run waits when its host leaves: its files go with it, or stay where they
+/// are, but never in between.
+#[test]
+fn promise_04_killed_at_files_stored() {
+    for side in ["before", "after"] {
+        let mut cluster = cluster(2, "workspace_grace: 1h\n");
+        let steps = [
+            sh("file", "echo kept > kept.txt", ""),
+            "id: nap\nwait: { for: 12s }\n".to_owned(),
+            sh("read", "test \"$(cat kept.txt)\" = kept", ""),
+        ];
+        cluster.workflow("w", &manual("w", &steps));
+        let log = cluster.member(0).host.path("killed").display().to_string();
+        let alpha = &mut cluster.member(0).host;
+        alpha.set_env("INFRAFLOW_KILL", &format!("{side}:files_stored:1"));
+        alpha.set_env("INFRAFLOW_KILL_LOG", &log);
+        cluster.start(0..1);
+        let run = cluster.member(0).host.trigger("w", &[]);
+        cluster.member(0).host.until_state(&run, "waiting");
+        cluster.start(1..2);
+        acquainted(&mut cluster, 2);
+        cluster.member(0).host.signal(Signal::TERM);
+        assert_eq!(cluster.member(0).host.wait_until_gone(), 128 + 9, "{side}");
+        cluster.member(0).host.nothing_is_left();
+        if side == "before" {
+            // Only it has the files: it must come back.
+            cluster.member(0).disarm();
+            cluster.start(0..1);
+        }
+        let ended = cluster.member(1).host.ended(&run);
+        assert_eq!(ended["run"]["state"], "succeeded", "{side}: {ended:#}");
+    }
 }

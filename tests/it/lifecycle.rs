@@ -119,7 +119,7 @@ fn taken_ports_are_named() {
 }
 
 #[test]
-fn an_external_server_is_used_by_one_host() {
+fn an_external_server_is_used_by_who_has_its_key() {
     let server = Server::start();
     let mut host = with_hello();
     host.set_arguments(&["--nats", &server.url()]);
@@ -128,13 +128,7 @@ fn an_external_server_is_used_by_one_host() {
     other.set_arguments(&["--nats", &server.url()]);
     other.spawn();
     assert_ne!(other.wait_until_gone(), 0);
-    assert!(
-        other
-            .log()
-            .contains("more than one host is not supported yet"),
-        "{}",
-        other.log()
-    );
+    assert!(other.log().contains("blobs.key"), "{}", other.log());
 
     let mut client = RawClient::connect(&server.url(), "", "");
     client.subscribe("infraflow.log.>");

@@ -22,6 +22,7 @@ mod running;
 mod soak;
 mod tidy;
 mod triggers;
+mod upkeep;
 mod waiting;
 mod webhooks;
 mod workflows;

@@ -143,3 +143,37 @@ fn the_core_does_no_io() {
         }
     }
 }
+
+/// Every test that the operations chapter names is there.
+#[test]
+fn the_operations_chapter_names_real_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join("docs/operations.md")).expect("the chapter");
+    let mut sources = String::new();
+    let mut folders = vec![root.join("host"), root.join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(path).expect("a source"));
+            }
+        }
+    }
+    let table = text
+        .split("## Several hosts")
+        .next()
+        .expect("the first table");
+    let names = table
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.matches('_').count() >= 3);
+    let mut count = 0;
+    for name in names {
+        assert!(sources.contains(&format!("fn {name}(")), "{name}");
+        count += 1;
+    }
+    assert!(count >= 25, "only {count} tests are named");
+}

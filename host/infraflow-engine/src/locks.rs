@@ -15,6 +15,7 @@ use infraflow_core::run::{Request, Run};
 use crate::engine::Shared;
 use crate::executor::{LoadError, load};
 use crate::requests::{RequestError, request};
+use crate::sabotage::{self, Break};
 
 /// The pause before a lock is asked for again that could not be read or
 /// written.
@@ -66,6 +67,9 @@ async fn try_ask(
 /// needs to have given the lock back: the journal says it.
 async fn ended(shared: &Shared, state: &LockState) -> HashSet<RunId> {
     let mut over = HashSet::new();
+    if sabotage::is(Break::LocksLeak) {
+        return over;
+    }
     for run in state.runs() {
         let is_over = match shared.index.get(run) {
             Some(listed) => listed.summary.state.is_ended(),
@@ -101,6 +105,9 @@ async fn displace(shared: &Arc<Shared>, by: RunId, displaced: Displaced) {
 
 /// Gives the locks of a run back that has ended, and wakes the next ones.
 pub(crate) async fn leave(shared: &Arc<Shared>, run: RunId, locks: &[LockSpec]) {
+    if sabotage::is(Break::LocksLeak) {
+        return;
+    }
     for spec in locks {
         if let Err(error) = give_back(shared, &spec.name, &HashSet::from([run])).await {
             tracing::warn!(%run, lock = %spec.name, %error, "lock not given back; the sweep finds it");

@@ -10,6 +10,7 @@ use infraflow_core::run::{Phase, Refusal, Request, Run};
 use crate::engine::Shared;
 use crate::executor::{LoadError, NotAppended, Nudge, load};
 use crate::locks;
+use crate::sabotage::{self, Break};
 
 /// Tries to append a request before it gives up: each one lost to somebody
 /// else's record.
@@ -95,6 +96,9 @@ pub(crate) async fn set_timer(shared: &Shared, run: &Run) {
     let Some(due) = run.wake_at() else {
         return;
     };
+    if sabotage::is(Break::NoTimers) {
+        return;
+    }
     if let Err(error) = shared.ports.timers.set(run.id(), due).await {
         tracing::warn!(run = %run.id(), %error, "timer not set; the sweep wakes the run");
     }

@@ -24,6 +24,10 @@ pub(crate) enum Break {
     LostLinesFail,
     /// Promise 4: let tools of a host live that has lost its lease.
     NoFencing,
+    /// Promise 4: set no timers, and let the sweep wake nobody.
+    NoTimers,
+    /// Promise 4: let runs that are over keep their locks.
+    LocksLeak,
     /// Promise 4: take runs over from hosts that live.
     NoLeases,
     /// Promise 12: shut down without recording what was interrupted.

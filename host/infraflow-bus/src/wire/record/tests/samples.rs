@@ -156,12 +156,6 @@ pub(super) fn entries_of_version_1() -> Vec<Entry> {
             step: step(),
             attempt: 1,
         },
-        Entry::FilesStored {
-            place: WorkspacePlace {
-                host: HostName::new("h1").unwrap(),
-                stored: Some(Digest::of(b"files")),
-            },
-        },
         Entry::StepSkipped { step: step() },
         Entry::StepUnstartable {
             step: step(),
@@ -197,6 +191,12 @@ fn entries_new_in_version_2() -> Vec<Entry> {
         Entry::WaitStarted {
             step: step(),
             until: later(),
+        },
+        Entry::FilesStored {
+            place: WorkspacePlace {
+                host: HostName::new("h1").unwrap(),
+                stored: Some(Digest::of(b"files")),
+            },
         },
         Entry::WaitEnded { step: step() },
         Entry::LockAcquired {
