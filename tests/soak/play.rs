@@ -5,10 +5,10 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use infraflow_tests::cluster::{Cluster, Member};
+use infraflow_tests::cluster::{Cluster, Member, NAMES};
 use infraflow_tests::disk::SmallDisk;
 use infraflow_tests::history::Journal;
-use infraflow_tests::wait::pause;
+use infraflow_tests::wait::{pause, wait_for};
 use rustix::process::Signal;
 
 use crate::fault;
@@ -164,12 +164,36 @@ impl Play<'_> {
                     self.cluster.publish(NAME, event);
                 }
             }
+            Workload::Leave => {
+                self.cluster.start(0..1);
+                self.publish();
+                self.leave();
+            }
             _ => {
                 self.arm(all.clone());
                 self.cluster.start(all);
                 self.publish();
             }
         }
+    }
+
+    /// Others come once the run is parked, and its host leaves.
+    fn leave(&mut self) {
+        let hosts = self.scenario.hosts;
+        wait_for("the run to be parked", || {
+            let journals = self.cluster.history().journals();
+            journals.first()?.has("parked").then_some(())
+        });
+        self.arm(0..1);
+        self.cluster.start(1..hosts);
+        for other in NAMES.iter().take(hosts).skip(1) {
+            let host = &self.cluster.member(0).host;
+            let line = format!("host takes part host={other}");
+            wait_for("the hosts to know each other", || {
+                host.log().contains(&line).then_some(())
+            });
+        }
+        self.tell_to_end(0);
     }
 
     /// Kills the host that has the run; the gates are of those that may take it
@@ -189,7 +213,7 @@ impl Play<'_> {
 
     /// The same, once its claim has been read.
     fn until_known(&mut self) -> usize {
-        infraflow_tests::wait::wait_for("the claim of the first run", || self.holder())
+        wait_for("the claim of the first run", || self.holder())
     }
 
     /// The host that has the first run.
@@ -202,7 +226,7 @@ impl Play<'_> {
 
     fn until_the_step_waits(&self) {
         let counter = self.cluster.counter.clone();
-        infraflow_tests::wait::wait_for("the first host to run the step", || {
+        wait_for("the first host to run the step", || {
             let has_begun = counter.in_order().iter().any(|path| is_open(path));
             has_begun.then_some(())
         });

@@ -139,6 +139,7 @@ impl Scenario {
         let cell = cells[index_of(seed, cells.len())];
         let workload = workload_of(&mut random, cell);
         let hosts = random.pick(&HOSTS).copied().unwrap_or(1);
+        let hosts = hosts.max(workload.hosts_min());
         let events = match workload {
             Workload::Short | Workload::Retry => random.within(1..=3),
             Workload::Lock => random.within(2..=4),
