@@ -154,7 +154,7 @@ fn seed_of_now() -> u64 {
 }
 
 fn one(scenario: &Scenario) -> ExitCode {
-    match played(scenario) {
+    match played_out(scenario, true) {
         Ok(played) => {
             say(&format!("{scenario}: {played:?}"));
             ExitCode::SUCCESS
@@ -185,10 +185,20 @@ fn work_through(work: &Mutex<Work>) {
 
 /// Plays a scenario; a violation is printed with everything that is known.
 fn played(scenario: &Scenario) -> Result<Played, ()> {
+    played_out(scenario, false)
+}
+
+/// The same; `tells` prints everything also where nothing was violated.
+fn played_out(scenario: &Scenario, tells: bool) -> Result<Played, ()> {
     let mut cluster = play::cluster(scenario);
     let result = catch_unwind(AssertUnwindSafe(|| play::play(scenario, &mut cluster)));
     let violation = match result {
-        Ok(Ok(played)) => return Ok(played),
+        Ok(Ok(played)) => {
+            if tells || played == Played::Missed {
+                say(&all_about(&mut cluster));
+            }
+            return Ok(played);
+        }
         Ok(Err(violation)) => violation,
         Err(panic) => {
             let text = panic
@@ -203,10 +213,16 @@ fn played(scenario: &Scenario) -> Result<Played, ()> {
 }
 
 fn tell(scenario: &Scenario, violation: &Violation, cluster: &mut Cluster) {
-    let mut text = format!(
-        "\nVIOLATED: {violation}\n{scenario}\nagain: soak --seed {}\n",
-        scenario.seed
-    );
+    say(&format!(
+        "\nVIOLATED: {violation}\n{scenario}\nagain: soak --seed {}\n{}",
+        scenario.seed,
+        all_about(cluster)
+    ));
+}
+
+/// The journals, the effects, and the ends of the logs.
+fn all_about(cluster: &mut Cluster) -> String {
+    let mut text = String::new();
     for journal in cluster.history().journals() {
         text.push_str(&journal.text());
     }
@@ -227,7 +243,7 @@ fn tell(scenario: &Scenario, violation: &Violation, cluster: &mut Cluster) {
     }
     text.push_str("--- server\n");
     text.push_str(&tail(&cluster.server.log()));
-    say(&text);
+    text
 }
 
 /// The log lines of the runs, where a host is left to ask.
