@@ -23,6 +23,14 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Whether a part of the suite fails with a break, and by this rule.
+fn fails_with(broken: &str, arguments: &[&str], rule: &str) {
+    let output = soak(arguments, Some(broken));
+    let told = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(&format!("VIOLATED: {rule}")), "{told}");
+}
+
 #[test]
 fn every_fault_strikes_once_and_everything_holds() {
     let output = soak(&["--short"], None);
@@ -33,11 +41,21 @@ fn every_fault_strikes_once_and_everything_holds() {
 /// with itself.
 #[test]
 fn a_host_that_acknowledges_early_fails_the_suite() {
-    let output = soak(&["--cell", "kill:before:created"], Some("AckBeforeRecord"));
-    let told = told(&output);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(
-        told.contains("VIOLATED: every event has its run: none for"),
-        "{told}"
+    fails_with(
+        "AckBeforeRecord",
+        &["--cell", "kill:before:created"],
+        "every event has its run: none for",
+    );
+}
+
+/// A host that stood still past its lease goes on beside the one that took its
+/// runs over, when nothing ends its tools.
+#[test]
+fn a_host_without_fencing_fails_the_suite() {
+    let cell = "stop:before:created";
+    fails_with(
+        "NoFencing",
+        &["--cell", cell, "--workload", "beside", "--hosts", "2"],
+        "two attempts of one run never act at the same time",
     );
 }

@@ -9,15 +9,19 @@ use infraflow_core::run::Entry;
 use infraflow_tests::cluster::Cluster;
 use infraflow_tests::history::Journal;
 use infraflow_tests::nats::RawClient;
+use infraflow_tests::processes::mentioning;
 use infraflow_tests::wait::pause;
 use serde_json::Value;
 
 use crate::scenario::{Fault, Scenario};
-use crate::workload::Workload;
+use crate::workload::{PARKED, Workload};
 
 /// The longest wait until every delivery is acknowledged: one that died with its
 /// host comes again after 30 s.
 const SETTLED: Duration = Duration::from_secs(60);
+
+/// By how much clocks may differ.
+const TICK: Duration = Duration::from_millis(200);
 
 /// How long a host may take to end.
 const ENDING: Duration = Duration::from_secs(30);
@@ -64,7 +68,9 @@ pub(crate) fn judge(scenario: &Scenario, cluster: &mut Cluster) -> Verdict {
     if scenario.workload == Workload::Lock {
         locked_runs_do_not_overlap(&hits)?;
     }
+    waits_are_not_short(scenario, cluster)?;
     journals_fold(scenario, cluster, &journals)?;
+    no_tools_are_left(cluster)?;
     locks_are_free(cluster)?;
     hosts_end(cluster)
 }
@@ -267,6 +273,31 @@ fn locked_runs_do_not_overlap(hits: &[String]) -> Verdict {
     Ok(())
 }
 
+/// What waits for a time waits so long, whatever happens to clocks and hosts.
+fn waits_are_not_short(scenario: &Scenario, cluster: &Cluster) -> Verdict {
+    let (before, after) = match scenario.workload {
+        Workload::Wait => ("one", "three"),
+        Workload::Later => ("two", "two"),
+        _ => return Ok(()),
+    };
+    for event in scenario.event_ids() {
+        let times = |step: &str| cluster.counter.times(&format!("effect/{event}/{step}/"));
+        let (Some(begun), Some(ended)) =
+            (times(before).first().copied(), times(after).last().copied())
+        else {
+            continue;
+        };
+        let waited = ended.saturating_duration_since(begun);
+        if waited + TICK < PARKED {
+            return Err(Violation::new(
+                "a wait is as long as it says",
+                format!("event {event} waited {waited:?}, not {PARKED:?}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 // ---- the hosts' view -----------------------------------------------------------------
 
 fn journals_fold(scenario: &Scenario, cluster: &Cluster, journals: &[Journal]) -> Verdict {
@@ -301,6 +332,25 @@ fn journals_fold(scenario: &Scenario, cluster: &Cluster, journals: &[Journal]) -
                     "every host knows every run's end",
                     format!("host {}: {runs:?}", member.name),
                 ));
+            }
+            pause(Duration::from_millis(50));
+        }
+    }
+    Ok(())
+}
+
+/// No tool runs when all runs have ended.
+fn no_tools_are_left(cluster: &Cluster) -> Verdict {
+    for member in &cluster.members {
+        let begun = Instant::now();
+        loop {
+            let mut left = mentioning(&member.host.folder());
+            left.retain(|process| process.command.contains("bwrap"));
+            if left.is_empty() {
+                break;
+            }
+            if begun.elapsed() > ENDING {
+                return Err(Violation::new("no tool is left", format!("{left:#?}")));
             }
             pause(Duration::from_millis(50));
         }

@@ -6,7 +6,7 @@ use crate::scenario::{Scenario, cells};
 use crate::workload::Workload;
 
 /// Scenarios that run side by side: they mostly wait.
-const WORKERS: usize = 4;
+const WORKERS: usize = 6;
 
 /// Which scenarios are played.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +88,10 @@ impl Options {
                 "--seed" => options.what = What::Seed(number()?),
                 "--cell" => options.what = What::Cell(cell(&value)?),
                 "--workload" => {
-                    let known = Workload::ALL.iter().any(|one| one.name() == value);
-                    options.wanted.workload = Some(value.clone()).filter(|_| known);
+                    if Workload::ALL.iter().all(|one| one.name() != value) {
+                        return Err(format!("there is no workload `{value}`"));
+                    }
+                    options.wanted.workload = Some(value);
                 }
                 "--hosts" => options.wanted.hosts = usize::try_from(number()?).ok(),
                 "--workers" => {
@@ -110,4 +112,35 @@ fn cell(name: &str) -> Result<usize, String> {
             let example = Scenario::of(0).cell;
             format!("there is no cell `{name}`; one is `{example}`")
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Options, String> {
+        Options::from_arguments(arguments.iter().map(ToString::to_string))
+    }
+
+    #[test]
+    fn options_are_read() {
+        assert_eq!(
+            read(&[]).unwrap().what,
+            What::Long(Duration::from_secs(600))
+        );
+        assert_eq!(read(&["--short"]).unwrap().what, What::Short);
+        assert_eq!(read(&["--seed", "7"]).unwrap().what, What::Seed(7));
+        let options = read(&["--cell", "kill:before:created", "--workload", "beside"]).unwrap();
+        assert!(matches!(options.what, What::Cell(_)));
+        assert_eq!(options.wanted.workload.as_deref(), Some("beside"));
+        for wrong in [
+            &["--cell", "nothing"][..],
+            &["--workload", "nothing"],
+            &["--minutes"],
+            &["--minutes", "x"],
+            &["--what", "1"],
+        ] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -53,3 +53,27 @@ impl Random {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_in_their_range_and_are_the_same_again() {
+        let (mut first, mut second) = (Random::new(42), Random::new(42));
+        for _ in 0..1_000 {
+            let number = first.within(3..=5);
+            assert!((3..=5).contains(&number));
+            assert_eq!(number, second.within(3..=5));
+        }
+    }
+
+    #[test]
+    fn shuffled_is_all_of_it() {
+        let mut items: Vec<u32> = (0..50).collect();
+        Random::new(7).shuffle(&mut items);
+        assert_ne!(items, (0..50).collect::<Vec<_>>());
+        items.sort_unstable();
+        assert_eq!(items, (0..50).collect::<Vec<_>>());
+    }
+}

@@ -231,3 +231,27 @@ impl fmt::Display for Scenario {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_of_a_journal_is_a_boundary() {
+        let names: Vec<&str> = boundaries().iter().map(|boundary| boundary.entry).collect();
+        for name in infraflow_core::run::Entry::NAMES {
+            assert!(names.contains(&name), "no workload writes `{name}`");
+        }
+    }
+
+    #[test]
+    fn a_seed_is_a_scenario_of_its_cell() {
+        let mut random = Random::new(1);
+        for (index, cell) in cells().into_iter().enumerate() {
+            let seed = Scenario::seed_in(index, &mut random);
+            let scenario = Scenario::of(seed);
+            assert_eq!(scenario.cell, cell);
+            assert_eq!(scenario.to_string(), Scenario::of(seed).to_string());
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! What the hosts do while a fault strikes. Every step's effect is counted
 //! outside, under the id of its event and a token of the process that had it.
 
+use std::time::Duration;
+
 use infraflow_tests::counter::Counter;
 
 /// A kind of work.
@@ -119,22 +121,22 @@ impl Workload {
             ],
             Self::Retry => vec![
                 steps.effect("one"),
-                steps.flaky("two", "700ms"),
+                steps.flaky("two", PARKED / 8),
                 steps.effect("three"),
             ],
             Self::Later => vec![
                 steps.effect("one"),
-                steps.flaky("two", "6s"),
+                steps.flaky("two", PARKED),
                 steps.effect("three"),
             ],
             Self::Wait => vec![
                 steps.effect("one"),
-                wait("two", WAIT),
+                wait("two", PARKED),
                 steps.effect("three"),
             ],
             Self::WaitCancel => vec![
                 steps.effect("one"),
-                wait("two", "90s"),
+                wait("two", PARKED * 15),
                 steps.effect("three"),
             ],
             Self::Lock => vec![steps.effect("one"), steps.effect("two")],
@@ -161,11 +163,11 @@ impl Workload {
 /// The name of the workflow, and the type of its events without `soak.`.
 pub(crate) const NAME: &str = "work";
 
-/// How long the step of [`Workload::Wait`] waits: long enough to be parked.
-pub(crate) const WAIT: &str = "6s";
+/// How long runs are parked.
+pub(crate) const PARKED: Duration = Duration::from_secs(6);
 
-fn wait(id: &str, time: &str) -> String {
-    format!("id: {id}\nwait: {{ for: {time} }}\n")
+fn wait(id: &str, time: Duration) -> String {
+    format!("id: {id}\nwait: {{ for: {}ms }}\n", time.as_millis())
 }
 
 fn workflow(steps: &[String], more: &str) -> String {
@@ -210,13 +212,14 @@ impl Steps {
     }
 
     /// A step with an effect that fails the first time.
-    fn flaky(&self, id: &str, delay: &str) -> String {
+    fn flaky(&self, id: &str, delay: Duration) -> String {
         let script = format!(
             "get effect {id}/; curl -fsS -m 5 -o /dev/null \"{}once/{{{{ event.id }}}}\"",
             self.base
         );
         let retry = format!(
-            "retry: {{ attempts: 3, delay: {delay}, on: [failed] }}\non_interrupt: retry\n"
+            "retry: {{ attempts: 3, delay: {}ms, on: [failed] }}\non_interrupt: retry\n",
+            delay.as_millis()
         );
         self.script(id, &script, &retry)
     }

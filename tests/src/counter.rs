@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest wait for a request's first line: a caller that was killed in the
 /// middle must not hold up the others.
@@ -14,7 +14,7 @@ const REQUEST_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 struct Seen {
     counts: BTreeMap<String, u32>,
-    order: Vec<String>,
+    order: Vec<(Instant, String)>,
     held: BTreeSet<String>,
     failing_once: BTreeSet<String>,
 }
@@ -23,7 +23,7 @@ impl Seen {
     /// Notes a request, and says whether it succeeds.
     fn note(&mut self, path: String) -> bool {
         *self.counts.entry(path.clone()).or_default() += 1;
-        self.order.push(path.clone());
+        self.order.push((Instant::now(), path.clone()));
         let is_under = |folder: &String| path.strip_prefix(folder.as_str()).is_some();
         if self.held.iter().any(is_under) {
             return false;
@@ -103,7 +103,19 @@ impl Counter {
 
     /// Everything that was called, in order.
     pub fn in_order(&self) -> Vec<String> {
-        self.seen().order.clone()
+        let seen = self.seen();
+        seen.order.iter().map(|(_, path)| path.clone()).collect()
+    }
+
+    /// When paths that begin so were called, in order.
+    pub fn times(&self, path: &str) -> Vec<Instant> {
+        let folder = format!("/{path}");
+        let seen = self.seen();
+        let under = seen
+            .order
+            .iter()
+            .filter(|(_, path)| path.starts_with(&folder));
+        under.map(|(time, _)| *time).collect()
     }
 
     /// Calls of paths that begin so fail until [`Counter::let_go`]. They count.

@@ -10,8 +10,8 @@ use infraflow_core::limits::{ERROR_TEXT, LEAKED_HANDLES, STOP_GRACE};
 use infraflow_core::mask::MaskSet;
 use infraflow_core::outcome::AttemptOutcome;
 use infraflow_core::ports::{
-    BoxFuture, LogKey, PluginCall, PluginLimits, PluginReport, Secret, StopReason, StopSignal,
-    ToolFacts, ToolScope,
+    BlobError, BoxFuture, LogKey, PluginCall, PluginLimits, PluginReport, Secret, StopReason,
+    StopSignal, ToolFacts, ToolScope, WorkspaceStoreError,
 };
 use infraflow_core::run::{AttemptReport, Birth, LogFacts, Run, StartAttempt};
 use infraflow_core::{Json, JsonMap};
@@ -25,6 +25,10 @@ use crate::stop::{Stopped, Stopper};
 /// the wait for their pipes, and some more. After it, it is dropped.
 const STOP_PATIENCE: Duration =
     Duration::from_secs(STOP_GRACE.as_secs() + LEAKED_HANDLES.as_secs() + 3);
+
+/// The pause before a store that did not answer is asked for the run's files
+/// again.
+const BRING_DELAY: Duration = Duration::from_secs(1);
 
 /// What an attempt needs to know of its run.
 pub(crate) struct Spec {
@@ -88,8 +92,8 @@ async fn execute(
     }
     let lapses = shared.membership.lapses();
     let files = Files::new(shared, &spec);
-    if let Err(error) = files.prepare().await {
-        return could_not_start(format!("the run's files: {error}"));
+    if let Err(report) = bring(shared, &spec, &files, &stopped).await {
+        return report;
     }
     let mut report = attempt(shared, &spec, stopper, stopped).await;
     if report.outcome != AttemptOutcome::Succeeded && shared.membership.has_lapsed_since(lapses) {
@@ -97,6 +101,30 @@ async fn execute(
     }
     report.workspace = files.keep().await;
     report
+}
+
+/// Brings the run's files here. A store that does not answer is asked again for
+/// as long as the attempt may take: nothing of the step has happened yet.
+async fn bring(
+    shared: &Shared,
+    spec: &Spec,
+    files: &Files<'_>,
+    stopped: &Stopped,
+) -> Result<(), AttemptReport> {
+    loop {
+        let Err(error) = files.prepare().await else {
+            return Ok(());
+        };
+        let is_away = matches!(error, WorkspaceStoreError::Blob(BlobError::Unavailable(_)));
+        if !is_away || shared.ports.clock.now() >= spec.start.deadline {
+            return Err(could_not_start(format!("the run's files: {error}")));
+        }
+        tracing::warn!(run = %spec.key.run, %error, "files not brought here, trying again");
+        tokio::select! {
+            () = tokio::time::sleep(BRING_DELAY) => {}
+            reason = stopped.stopped() => return Err(stopped_early(reason)),
+        }
+    }
 }
 
 fn interrupt(report: &mut AttemptReport) {
