@@ -149,13 +149,13 @@ impl Play<'_> {
         let all = 0..self.scenario.hosts;
         match self.scenario.workload {
             Workload::Takeover | Workload::Ask => {
-                self.cluster.start(all.clone());
+                self.cluster.start(all);
                 self.publish();
                 self.until_the_step_waits();
                 self.hand_over();
             }
             Workload::Beside => {
-                self.cluster.start(all.clone());
+                self.cluster.start(all);
                 self.cluster.publish(NAME, "e1");
                 self.until_the_step_waits();
                 let holder = self.until_known();
