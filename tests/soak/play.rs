@@ -154,6 +154,15 @@ impl Play<'_> {
                 self.until_the_step_waits();
                 self.hand_over();
             }
+            Workload::Leave => {
+                self.arm(0..1);
+                self.cluster.start(0..1);
+                self.publish();
+                self.until_parked();
+                self.cluster.start(1..self.scenario.hosts);
+                self.until_acquainted();
+                self.tell_to_end(0);
+            }
             Workload::Beside => {
                 self.cluster.start(all);
                 self.cluster.publish(NAME, "e1");
@@ -170,6 +179,22 @@ impl Play<'_> {
                 self.publish();
             }
         }
+    }
+
+    fn until_parked(&mut self) {
+        infraflow_tests::wait::wait_for("the run to wait", || {
+            let journals = self.cluster.history().journals();
+            journals.first()?.has("parked").then_some(())
+        });
+    }
+
+    /// Waits until the first host knows of the others.
+    fn until_acquainted(&mut self) {
+        let hosts = self.scenario.hosts;
+        infraflow_tests::wait::wait_for("the hosts to know each other", || {
+            let listed = self.cluster.member(0).host.json(&["host", "list"]);
+            (listed.as_array()?.len() == hosts).then_some(())
+        });
     }
 
     /// Kills the host that has the run; the gates are of those that may take it

@@ -139,6 +139,11 @@ impl Scenario {
         let cell = cells[index_of(seed, cells.len())];
         let workload = workload_of(&mut random, cell);
         let hosts = random.pick(&HOSTS).copied().unwrap_or(1);
+        let hosts = match workload {
+            // Somebody must be there to leave it to.
+            Workload::Leave => hosts.max(2),
+            _ => hosts,
+        };
         let events = match workload {
             Workload::Short | Workload::Retry => random.within(1..=3),
             Workload::Lock => random.within(2..=4),

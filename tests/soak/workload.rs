@@ -34,11 +34,13 @@ pub(crate) enum Workload {
     WaitCancel,
     /// Runs that need the same two locks.
     Lock,
+    /// A run waits whose files only one host has; that one leaves, others stay.
+    Leave,
 }
 
 impl Workload {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Short,
         Self::Retry,
         Self::Unstartable,
@@ -51,6 +53,7 @@ impl Workload {
         Self::Wait,
         Self::WaitCancel,
         Self::Lock,
+        Self::Leave,
     ];
 
     /// Its name.
@@ -68,6 +71,7 @@ impl Workload {
             Self::Wait => "wait",
             Self::WaitCancel => "wait-cancel",
             Self::Lock => "lock",
+            Self::Leave => "leave",
         }
     }
 
@@ -93,13 +97,17 @@ impl Workload {
             Self::Wait => &["wait_started", "parked", "woken", "wait_ended", "ended"],
             Self::WaitCancel => &["parked", "stop_requested", "ended"],
             Self::Lock => &["lock_acquired", "parked", "woken", "claimed", "ended"],
+            Self::Leave => &["files_stored"],
         }
     }
 
     /// Whether a run is parked until a time: clocks may not be wrong for longer
     /// than one waits for that.
     pub(crate) fn waits_for_a_time(self) -> bool {
-        matches!(self, Self::Later | Self::Wait | Self::WaitCancel)
+        matches!(
+            self,
+            Self::Later | Self::Wait | Self::WaitCancel | Self::Leave
+        )
     }
 
     /// Its workflow. `on_interrupt` is that of the steps whose end the workload
@@ -132,6 +140,11 @@ impl Workload {
             Self::Wait => vec![
                 steps.effect("one"),
                 wait("two", PARKED),
+                steps.effect("three"),
+            ],
+            Self::Leave => vec![
+                steps.effect("one"),
+                wait("two", PARKED * 3),
                 steps.effect("three"),
             ],
             Self::WaitCancel => vec![
