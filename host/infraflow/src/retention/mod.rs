@@ -79,6 +79,9 @@ impl Keeper {
         for run in &runs {
             self.bus.remove_journal(run.run).await.map_err(text)?;
             self.bus.remove_logs_of(run.run).await.map_err(text)?;
+            if let Err(error) = self.workspaces.remove(run.run).await {
+                tracing::warn!(run = %run.run, %error, "workspace not removed");
+            }
             index.forget(run.run);
         }
         tracing::info!(runs = runs.len(), "journals removed by age");

@@ -123,6 +123,16 @@ impl Inboxes {
     }
 }
 
+impl Inboxes {
+    fn work_ports(&self) -> Vec<Arc<dyn Inbox<WorkItem>>> {
+        let mut ports: Vec<Arc<dyn Inbox<WorkItem>>> = Vec::new();
+        for inbox in &self.work {
+            ports.push(inbox.clone());
+        }
+        ports
+    }
+}
+
 /// How this host shares its NATS account.
 pub(super) fn tenancy(config: &Config) -> Tenancy {
     if config.sole_host {
@@ -162,11 +172,7 @@ pub(super) async fn assemble(parts: Parts, web: Web) -> Result<Host, Failure> {
     let clock = clock();
     let ports = Ports {
         events: inboxes.events.clone(),
-        work: inboxes
-            .work
-            .iter()
-            .map(|inbox| -> Arc<dyn Inbox<WorkItem>> { inbox.clone() })
-            .collect(),
+        work: inboxes.work_ports(),
         due: inboxes.due.clone(),
         timers: Arc::new(TimerStore::new(bus.clone())),
         locks: Arc::new(LockStore::new(&bus)),
