@@ -31,6 +31,9 @@ const HELD: Duration = Duration::from_millis(1_500);
 /// is acknowledged then is lost.
 const LOST: Duration = Duration::from_secs(8);
 
+/// How long after the end of everything a gate may still be met.
+const NOTED: Duration = Duration::from_millis(500);
+
 /// The pause between two looks for lost events.
 const LOST_LOOK: Duration = Duration::from_millis(500);
 
@@ -91,6 +94,7 @@ pub(crate) fn play(scenario: &Scenario, cluster: &mut Cluster) -> Result<Played,
         told_to_end: None,
         back_at: None,
         idle: Idle::default(),
+        ended: None,
         is_hit: false,
     };
     play.begin();
@@ -132,6 +136,7 @@ pub(crate) struct Play<'a> {
     told_to_end: Option<usize>,
     back_at: Option<(usize, Instant)>,
     idle: Idle,
+    ended: Option<Instant>,
     is_hit: bool,
 }
 
@@ -149,13 +154,13 @@ impl Play<'_> {
         let all = 0..self.scenario.hosts;
         match self.scenario.workload {
             Workload::Takeover | Workload::Ask => {
-                self.cluster.start(all.clone());
+                self.cluster.start(all);
                 self.publish();
                 self.until_the_step_waits();
                 self.hand_over();
             }
             Workload::Beside => {
-                self.cluster.start(all.clone());
+                self.cluster.start(all);
                 self.cluster.publish(NAME, "e1");
                 self.until_the_step_waits();
                 let holder = self.until_known();
@@ -260,7 +265,8 @@ impl Play<'_> {
             let journals = self.cluster.history().journals();
             self.let_go();
             self.poke(&journals);
-            if self.have_ended(&journals) && self.back_at.is_none() && self.told_to_end.is_none() {
+            let is_quiet = self.back_at.is_none() && self.told_to_end.is_none();
+            if self.have_ended(&journals) && is_quiet && self.has_met_the_gate() {
                 return Ok(());
             }
             if self.begun.elapsed() > PATIENCE || self.has_lost_an_event(&journals) {
@@ -268,6 +274,13 @@ impl Play<'_> {
             }
             pause(LOOK);
         }
+    }
+
+    /// Whether the fault struck, or nobody will come to the gate any more: the
+    /// last record is seen a little before its writer says that it was the one.
+    fn has_met_the_gate(&mut self) -> bool {
+        let since = *self.ended.get_or_insert_with(Instant::now);
+        self.is_hit || since.elapsed() > NOTED
     }
 
     fn have_ended(&self, journals: &[Journal]) -> bool {

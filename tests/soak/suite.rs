@@ -60,6 +60,12 @@ impl Work {
         if self.queue.is_empty() && self.until.is_some_and(|until| Instant::now() < until) {
             self.fill();
         }
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            // What is left serves to fill the table.
+            let (table, cells) = (&self.table, cells());
+            self.queue
+                .retain(|(index, _)| cells.get(*index).is_some_and(|cell| table.hits(*cell) == 0));
+        }
         let (cell, attempt) = self.queue.pop_front()?;
         Some((self.seed_in(cell), attempt))
     }
