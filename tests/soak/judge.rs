@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use infraflow_core::outcome::{AttemptOutcome, RunOutcome};
 use infraflow_core::run::Entry;
 use infraflow_tests::cluster::Cluster;
-use infraflow_tests::history::Journal;
+use infraflow_tests::history::{Attempt, Journal};
 use infraflow_tests::nats::RawClient;
 use infraflow_tests::processes::mentioning;
 use infraflow_tests::wait::pause;
@@ -68,7 +68,7 @@ pub(crate) fn judge(scenario: &Scenario, cluster: &mut Cluster) -> Verdict {
     if scenario.workload == Workload::Lock {
         locked_runs_do_not_overlap(&hits)?;
     }
-    waits_are_not_short(scenario, cluster)?;
+    waits_are_not_short(scenario, cluster, &journals)?;
     journals_fold(scenario, cluster, &journals)?;
     no_tools_are_left(cluster)?;
     locks_are_free(cluster)?;
@@ -275,7 +275,7 @@ fn locked_runs_do_not_overlap(hits: &[String]) -> Verdict {
 
 /// What waits for a time waits so long, whatever happens to clocks and hosts
 /// meanwhile. How long is decided by the clock of the host that begins to wait.
-fn waits_are_not_short(scenario: &Scenario, cluster: &Cluster) -> Verdict {
+fn waits_are_not_short(scenario: &Scenario, cluster: &Cluster, journals: &[Journal]) -> Verdict {
     let steps_a_clock = matches!(scenario.cell.fault, Fault::ClockForward | Fault::ClockBack);
     let waits = ["wait_started", "parked", "woken", "wait_ended", "ended"];
     if steps_a_clock && !waits.contains(&scenario.cell.boundary.entry) {
@@ -286,7 +286,13 @@ fn waits_are_not_short(scenario: &Scenario, cluster: &Cluster) -> Verdict {
         Workload::Later => ("two", "two"),
         _ => return Ok(()),
     };
-    for event in scenario.event_ids() {
+    for journal in journals {
+        let event = journal.event().unwrap_or_default();
+        // An interrupted attempt is tried again at once.
+        let is_interrupted = |a: &Attempt| a.outcome == Some(AttemptOutcome::Interrupted);
+        if journal.attempts().iter().any(is_interrupted) {
+            continue;
+        }
         let times = |step: &str| cluster.counter.times(&format!("effect/{event}/{step}/"));
         let (Some(begun), Some(ended)) =
             (times(before).first().copied(), times(after).last().copied())

@@ -86,6 +86,10 @@ impl<'a> Files<'a> {
         if !self.shared.membership.is_shared() || !self.may_write() {
             return None;
         }
+        // It ended before it had files.
+        if !self.shared.ports.workspaces.is_here(self.run()).await {
+            return None;
+        }
         let stored = match self.shared.membership.has_others_in(&self.spec.birth.pool) {
             true => self.store().await,
             false => None,
