@@ -47,6 +47,7 @@ impl RawClient {
     pub fn connect(url: &str, user: &str, password: &str) -> Self {
         let address = url.trim_start_matches("nats://");
         let stream = TcpStream::connect(address).expect("a connection to NATS");
+        stream.set_nodelay(true).expect("small requests go at once");
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
             .expect("a time limit");

@@ -105,6 +105,15 @@ impl Membership {
         }
     }
 
+    /// The same at the start: work items of a host that is alone were delivered
+    /// to its earlier life, and would come again only after their ack wait.
+    pub(crate) fn first_patience(&self) -> Duration {
+        match self.tenancy {
+            Tenancy::Sole => Duration::ZERO,
+            Tenancy::Leased(_) => self.patience(),
+        }
+    }
+
     /// Whether this host may begin effects now.
     pub(crate) fn may_act(&self) -> bool {
         self.tenancy == Tenancy::Sole

@@ -30,14 +30,16 @@ const LATE: Duration = Duration::from_secs(10);
 pub(crate) async fn claims(shared: Arc<Shared>) {
     shared.index.caught_up().await;
     let mut suspects: HashSet<RunId> = HashSet::new();
+    let mut patience = shared.membership.first_patience();
     loop {
         if sabotage::is(Break::NoRecovery) {
             return;
         }
         if !shared.is_draining() {
             let mut taken = abandoned(&shared, &mut suspects);
-            taken.extend(forgotten(&shared));
+            taken.extend(forgotten(&shared, patience));
             take(&shared, taken).await;
+            patience = shared.membership.patience();
         }
         drop(tokio::time::timeout(INTERVAL, shared.sweep_now.notified()).await);
     }
@@ -86,9 +88,8 @@ fn abandoned(shared: &Shared, suspects: &mut HashSet<RunId>) -> Vec<RunId> {
 
 /// Runs that any host may take and none has for a long time: their work item
 /// is lost, or they are pinned to this host and it came to another.
-fn forgotten(shared: &Shared) -> Vec<RunId> {
+fn forgotten(shared: &Shared, patience: Duration) -> Vec<RunId> {
     let now = shared.ports.clock.now();
-    let patience = shared.membership.patience();
     let cutoff = now.checked_sub(patience).unwrap_or(Timestamp::MIN);
     let mut forgotten = shared.index.queued_before(cutoff);
     forgotten.retain(|queued| {
