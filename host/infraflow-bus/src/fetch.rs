@@ -98,6 +98,26 @@ impl Bus {
         Ok(first.filter(|stored| stored.sequence == position))
     }
 
+    /// The message at a position, found without a search.
+    pub(crate) async fn fetch_exactly(
+        &self,
+        stream: &'static str,
+        position: Sequence,
+    ) -> Result<Option<Stored>, FetchError> {
+        let failed = |reason: String| FetchError { stream, reason };
+        let request = serde_json::json!({ "seq": position.0 });
+        let asked = self.client.request(
+            format!("$JS.API.DIRECT.GET.{stream}"),
+            request.to_string().into(),
+        );
+        let answer = asked.await.map_err(|error| failed(error.to_string()))?;
+        match answer.status {
+            None => stored(answer).map(Some).map_err(failed),
+            Some(StatusCode::NOT_FOUND) => Ok(None),
+            Some(status) => Err(failed(status.to_string())),
+        }
+    }
+
     async fn direct_get(
         &self,
         stream: &'static str,

@@ -7,7 +7,7 @@ use infraflow_core::ports::{AppendError, BoxFuture, Journals, ReadError, Sequenc
 use infraflow_core::run::RecordEnvelope;
 
 use crate::connect::Bus;
-use crate::fetch::Query;
+use crate::fetch::{FetchError, Query};
 use crate::reply::{self, NotStored};
 use crate::wire::{headers as h, record};
 use crate::{subject, topology};
@@ -73,6 +73,34 @@ impl JournalStore {
         }
     }
 
+    async fn read_positions(
+        &self,
+        run: RunId,
+        positions: &[Sequence],
+    ) -> Result<Option<Vec<(Sequence, RecordEnvelope)>>, ReadError> {
+        let unavailable = |error: FetchError| ReadError::Unavailable(error.to_string());
+        let fetched = positions
+            .iter()
+            .map(|position| self.bus.fetch_exactly(topology::RUNS, *position));
+        let mut records = Vec::with_capacity(positions.len());
+        for stored in futures::future::try_join_all(fetched)
+            .await
+            .map_err(unavailable)?
+        {
+            let Some(message) = stored else {
+                return Ok(None);
+            };
+            if subject::parse_record(&message.subject) != Some(run) {
+                return Ok(None);
+            }
+            let sequence = message.sequence;
+            let record = record::decode(run, &message.payload)
+                .map_err(|reason| ReadError::Unreadable { sequence, reason })?;
+            records.push((sequence, record));
+        }
+        Ok(Some(records))
+    }
+
     async fn read_records(
         &self,
         run: RunId,
@@ -114,6 +142,14 @@ impl Journals for JournalStore {
         after: Sequence,
     ) -> BoxFuture<'a, Result<Sequence, AppendError>> {
         Box::pin(self.append_record(record, after))
+    }
+
+    fn read_at<'a>(
+        &'a self,
+        run: RunId,
+        positions: &'a [Sequence],
+    ) -> BoxFuture<'a, Result<Option<Vec<(Sequence, RecordEnvelope)>>, ReadError>> {
+        Box::pin(self.read_positions(run, positions))
     }
 
     fn read(

@@ -952,6 +952,14 @@ pub trait Journals: Send + Sync {
         after: Sequence,
     ) -> BoxFuture<'a, Result<Sequence, AppendError>>;
 
+    /// Reads records of a journal at known positions, in that order: what costs
+    /// least in a large store. `None` when one of them is not there.
+    fn read_at<'a>(
+        &'a self,
+        run: RunId,
+        positions: &'a [Sequence],
+    ) -> BoxFuture<'a, Result<Option<Vec<(Sequence, RecordEnvelope)>>, ReadError>>;
+
     /// Reads the records of a journal after a position, in order.
     fn read(
         &self,

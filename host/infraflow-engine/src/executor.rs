@@ -333,12 +333,29 @@ impl LoadError {
 
 /// Reads a run from its journal.
 pub(crate) async fn load(shared: &Shared, run: RunId) -> Result<(Run, Sequence), LoadError> {
-    let records = shared
-        .ports
-        .journals
-        .read(run, Sequence::NONE)
-        .await
-        .map_err(LoadError::Read)?;
+    let records = shared.ports.journals.read(run, Sequence::NONE).await;
+    fold_records(shared, records.map_err(LoadError::Read)?).await
+}
+
+/// Reads a run as far as this host has heard of it, which costs much less in a
+/// large store. It may be behind: what is decided from it is either appended,
+/// which shows that it is not, or decided again from [`load`].
+pub(crate) async fn load_known(
+    shared: &Shared,
+    run: RunId,
+) -> Option<Result<(Run, Sequence), LoadError>> {
+    let positions = shared.index.positions(run)?;
+    let records = shared.ports.journals.read_at(run, &positions).await;
+    match records {
+        Ok(records) => Some(fold_records(shared, records?).await),
+        Err(error) => Some(Err(LoadError::Read(error))),
+    }
+}
+
+async fn fold_records(
+    shared: &Shared,
+    records: Vec<(Sequence, RecordEnvelope)>,
+) -> Result<(Run, Sequence), LoadError> {
     let mut loaded: Option<(Run, Sequence)> = None;
     for (sequence, record) in records {
         loaded = Some(match loaded {
@@ -490,15 +507,25 @@ pub(crate) async fn take_over(
         }
         return;
     };
+    let mut known = load_known(&shared, run).await;
     loop {
-        let (loaded, last) = match load(&shared, run).await {
+        let is_certain = known.is_none();
+        let read = match known.take() {
+            Some(known) => known,
+            None => load(&shared, run).await,
+        };
+        let (loaded, last) = match read {
             Ok(loaded) => loaded,
             Err(error) => {
                 not_loaded(run, &error, receipt).await;
                 return;
             }
         };
-        if matches!(loaded.phase(), Phase::Ended { .. } | Phase::Waiting { .. }) {
+        let takes = matches!(loaded.phase(), Phase::Runnable | Phase::Claimed(_));
+        if !takes && !is_certain {
+            continue;
+        }
+        if !takes {
             if let Some(receipt) = receipt {
                 done(&receipt).await;
             }

@@ -31,7 +31,12 @@ struct Indexed {
     claim: Option<Claim>,
     created: Sequence,
     problem: Option<String>,
+    /// Where its records are, while it has not ended and they are few.
+    records: Option<Vec<Sequence>>,
 }
+
+/// Most records of a run whose positions are kept.
+const POSITIONS: usize = 32;
 
 /// Which runs to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,6 +132,7 @@ impl RunIndex {
                 claim: claim_of(None, record),
                 created: sequence,
                 problem: None,
+                records: Some(vec![sequence]),
             };
             if !indexed.summary.state.is_ended() {
                 state.unfinished.insert(sequence, record.run);
@@ -137,7 +143,16 @@ impl RunIndex {
             indexed.summary.fold(record);
             indexed.claim = claim_of(indexed.claim.take(), record);
             let created = indexed.created;
-            if indexed.summary.state.is_ended() {
+            let is_ended = indexed.summary.state.is_ended();
+            indexed.records = indexed
+                .records
+                .take()
+                .filter(|records| !is_ended && records.len() < POSITIONS)
+                .map(|mut records| {
+                    records.push(sequence);
+                    records
+                });
+            if is_ended {
                 state.unfinished.remove(&created);
             }
         } else {
@@ -167,6 +182,13 @@ impl RunIndex {
             .filter(|indexed| indexed.problem.is_none())
             .filter_map(pick)
             .collect()
+    }
+
+    /// Where the records of a run are that has not ended, as far as it was heard
+    /// of; unset when there are many.
+    pub fn positions(&self, run: RunId) -> Option<Vec<Sequence>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.runs.get(&run)?.records.clone()
     }
 
     /// Runs that some host has, oldest first.

@@ -8,7 +8,7 @@ use infraflow_core::id::RunId;
 use infraflow_core::run::{Phase, Refusal, Request, Run};
 
 use crate::engine::Shared;
-use crate::executor::{LoadError, NotAppended, Nudge, load};
+use crate::executor::{LoadError, NotAppended, Nudge, load, load_known};
 use crate::locks;
 use crate::sabotage::{self, Break};
 
@@ -55,14 +55,25 @@ pub(crate) async fn request(
     request: &Request,
     not_before: Timestamp,
 ) -> Result<Run, RequestError> {
+    let mut known = load_known(shared, run).await;
     for _ in 0..REQUEST_TRIES {
-        let (loaded, last) = load(shared, run).await.map_err(RequestError::Load)?;
+        let is_certain = known.is_none();
+        let read = match known.take() {
+            Some(known) => known,
+            None => load(shared, run).await,
+        };
+        let (loaded, last) = read.map_err(RequestError::Load)?;
         let now = shared.ports.clock.now().max(not_before);
-        let decision = loaded
-            .request(request.clone(), now)
-            .map_err(RequestError::Refused)?;
+        let decision = match loaded.request(request.clone(), now) {
+            Ok(decision) => decision,
+            Err(_) if !is_certain => continue,
+            Err(refusal) => return Err(RequestError::Refused(refusal)),
+        };
         if decision.entries.is_empty() {
-            return Ok(decision.next);
+            if is_certain {
+                return Ok(decision.next);
+            }
+            continue;
         }
         let record = shared
             .appender

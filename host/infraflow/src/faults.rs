@@ -180,6 +180,14 @@ impl Journals for FaultyJournals {
         })
     }
 
+    fn read_at<'a>(
+        &'a self,
+        run: RunId,
+        positions: &'a [Sequence],
+    ) -> BoxFuture<'a, Result<Option<Vec<(Sequence, RecordEnvelope)>>, ReadError>> {
+        self.inner.read_at(run, positions)
+    }
+
     fn read(
         &self,
         run: RunId,
