@@ -128,6 +128,9 @@ pub(crate) struct Shared {
     pub(crate) membership: Membership,
     pub(crate) renew_now: Notify,
     pub(crate) sweep_now: Notify,
+    /// A host has gone: queued runs are taken without waiting for their work
+    /// items.
+    pub(crate) is_urgent: AtomicBool,
     /// It shuts down.
     draining: watch::Sender<bool>,
     /// An operator wants it to take nothing new.
@@ -283,6 +286,7 @@ impl Engine {
             membership: Membership::new(config.tenancy, config.host.clone(), ports.clock.clone()),
             renew_now: Notify::new(),
             sweep_now: Notify::new(),
+            is_urgent: AtomicBool::new(false),
             draining: watch::Sender::new(false),
             drained: watch::Sender::new(false),
             give_up,

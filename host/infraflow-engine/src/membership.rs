@@ -272,6 +272,8 @@ pub(crate) async fn watch_hosts(shared: Arc<Shared>, ports: LeasePorts) {
             tracing::warn!(%host, "host is gone: its runs are taken over");
         }
         if !gone.is_empty() {
+            // What was on its way to it would come again only after its ack wait.
+            shared.is_urgent.store(true, Ordering::Release);
             shared.sweep_now.notify_one();
         }
         if shared.membership.has_run_out(now) {

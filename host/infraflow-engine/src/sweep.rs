@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use infraflow_core::Timestamp;
@@ -36,6 +37,9 @@ pub(crate) async fn claims(shared: Arc<Shared>) {
             return;
         }
         if !shared.is_draining() {
+            if shared.is_urgent.swap(false, Ordering::AcqRel) {
+                patience = Duration::ZERO;
+            }
             let mut taken = abandoned(&shared, &mut suspects);
             taken.extend(forgotten(&shared, patience));
             take(&shared, taken).await;
