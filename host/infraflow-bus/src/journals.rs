@@ -3,7 +3,7 @@
 use async_nats::HeaderMap;
 use infraflow_core::id::RunId;
 use infraflow_core::limits::RECORD;
-use infraflow_core::ports::{AppendError, BoxFuture, Journals, ReadError, Sequence};
+use infraflow_core::ports::{AppendError, BoxFuture, Journals, ReadError, Sequence, StoredRecords};
 use infraflow_core::run::RecordEnvelope;
 
 use crate::connect::Bus;
@@ -77,7 +77,7 @@ impl JournalStore {
         &self,
         run: RunId,
         positions: &[Sequence],
-    ) -> Result<Option<Vec<(Sequence, RecordEnvelope)>>, ReadError> {
+    ) -> Result<Option<StoredRecords>, ReadError> {
         let unavailable = |error: FetchError| ReadError::Unavailable(error.to_string());
         let fetched = positions
             .iter()
@@ -148,7 +148,7 @@ impl Journals for JournalStore {
         &'a self,
         run: RunId,
         positions: &'a [Sequence],
-    ) -> BoxFuture<'a, Result<Option<Vec<(Sequence, RecordEnvelope)>>, ReadError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredRecords>, ReadError>> {
         Box::pin(self.read_positions(run, positions))
     }
 

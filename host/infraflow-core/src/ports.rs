@@ -940,6 +940,9 @@ pub enum ReadError {
     },
 }
 
+/// Records of a journal with their positions, in order.
+pub type StoredRecords = Vec<(Sequence, RecordEnvelope)>;
+
 /// The journals of runs.
 pub trait Journals: Send + Sync {
     /// Appends a record when the journal's last record still is `after`
@@ -958,7 +961,7 @@ pub trait Journals: Send + Sync {
         &'a self,
         run: RunId,
         positions: &'a [Sequence],
-    ) -> BoxFuture<'a, Result<Option<Vec<(Sequence, RecordEnvelope)>>, ReadError>>;
+    ) -> BoxFuture<'a, Result<Option<StoredRecords>, ReadError>>;
 
     /// Reads the records of a journal after a position, in order.
     fn read(

@@ -24,7 +24,9 @@ use std::time::{Duration, Instant};
 use infraflow_bus::JournalStore;
 use infraflow_core::Timestamp;
 use infraflow_core::id::RunId;
-use infraflow_core::ports::{AppendError, BoxFuture, Clock, Journals, ReadError, Sequence};
+use infraflow_core::ports::{
+    AppendError, BoxFuture, Clock, Journals, ReadError, Sequence, StoredRecords,
+};
 use infraflow_core::run::RecordEnvelope;
 use jiff::SignedDuration;
 
@@ -184,7 +186,7 @@ impl Journals for FaultyJournals {
         &'a self,
         run: RunId,
         positions: &'a [Sequence],
-    ) -> BoxFuture<'a, Result<Option<Vec<(Sequence, RecordEnvelope)>>, ReadError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredRecords>, ReadError>> {
         self.inner.read_at(run, positions)
     }
 
