@@ -179,13 +179,10 @@ pub(crate) fn print_end(detail: &RunDetail) -> Result<(), Failure> {
 
 /// How a run ended, and why.
 pub(crate) fn end_line(run: &RunItem) -> String {
-    let time = run.ended_at.map(|end| took(between(run.created_at, end)));
-    let mut text = format!(
-        "run {} {} in {}",
-        run.id,
-        state(&run.state),
-        time.unwrap_or_default()
-    );
+    let mut text = format!("run {} {}", run.id, state(&run.state));
+    if let Some(end) = run.ended_at {
+        text.push_str(&format!(" in {}", took(between(run.created_at, end))));
+    }
     if !run.reason.is_empty() {
         text.push_str(&format!("\n{}", styled(RED, &safe(&run.reason))));
     }
